@@ -1,0 +1,33 @@
+# `make run`: the main job on the built-in sample corpus. `make test`: the tests. Both make the environment first.
+VENV := .venv
+BIN := $(VENV)/bin
+CORES ?= all
+export PATH := $(abspath $(BIN)):$(PATH)
+
+run: $(VENV)/.installed
+	snakemake --cores $(CORES)
+	@palimpsest table --eval-all results/eval_all.json
+	@echo "results/eval_all.json  every figure; docs/formats.md says what each means"
+	@echo "results/report.html    the same to look at, in a browser"
+
+test: $(VENV)/.installed
+	pytest
+
+lint: $(VENV)/.installed
+	ruff check
+	ruff format --check
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+# After a plain `snakemake`: let DVC know what it made, so that `dvc repro` has nothing left to do.
+record: $(VENV)/.installed
+	dvc commit -f
+
+$(VENV)/.installed: requirements.txt pyproject.toml
+	python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	touch $@
+
+.PHONY: run test lint record

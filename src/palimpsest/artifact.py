@@ -1,0 +1,157 @@
+"""What every stage leaves behind: a folder of files and one manifest.json, written last.
+
+Stages meet only through these folders. The manifest lists what shaped the folder (``params``), the hashes of
+the manifests that it was made from (``inputs``), its files with size and xxh3-128, and counts. It holds no
+clock, host name or absolute path, so equal work gives equal bytes. A folder without a manifest does not exist.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import xxhash
+
+from palimpsest.errors import ArtifactError
+
+MANIFEST = "manifest.json"
+VERSION = 1
+_CHUNK = 1 << 22
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one byte string that stands for a JSON value: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 (hex) of a JSON value in canonical form."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """xxh3-128 (hex) of a file's bytes, read in chunks."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears at ``path`` whole, when the block ends, or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside ``folder`` survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write readable JSON (indented, sorted keys) atomically. NaN and infinity are refused."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, indent=1, allow_nan=False)
+    with atomic_file(path) as file:
+        file.write(text.encode() + b"\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file, or raise ArtifactError naming it."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise ArtifactError(f"{path}: no such file; run the stage that writes it first") from None
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not valid JSON ({error}); delete it and run its stage again") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """The contents of a manifest.json, and where it was read."""
+
+    folder: Path
+    stage: str
+    params: dict[str, Any]
+    inputs: dict[str, str]
+    files: dict[str, dict[str, Any]]
+    counts: dict[str, Any]
+    digest: str
+
+    def paths(self, prefix: str = "", suffix: str = "") -> list[Path]:
+        """The files whose name inside the folder begins with ``prefix`` and ends with ``suffix``, in name order."""
+        return [self.folder / name for name in sorted(self.files) if name.startswith(prefix) and name.endswith(suffix)]
+
+
+def write_manifest(
+    folder: Path,
+    *,
+    stage: str,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, Manifest],
+    files: Iterable[Path],
+    counts: Mapping[str, Any],
+) -> Manifest:
+    """Close a folder: hash its ``files`` and write manifest.json. ``inputs`` go in by role, as their hashes."""
+    listed = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "xxh3_128": file_digest(path)}
+        for path in files
+    }
+    write_json(
+        folder / MANIFEST,
+        {
+            "format": f"palimpsest.{stage}/{VERSION}",
+            "params": dict(params),
+            "inputs": {role: manifest.digest for role, manifest in inputs.items()},
+            "files": listed,
+            "counts": dict(counts),
+        },
+    )
+    return read_manifest(folder, stage)
+
+
+def read_manifest(folder: Path, stage: str) -> Manifest:
+    """Open a finished folder of ``stage``; every listed file must be there with its size.
+
+    Raises ArtifactError when the manifest is missing, of another stage or version, or names a file that is not there.
+    """
+    path = folder / MANIFEST
+    value = read_json(path)
+    expected = f"palimpsest.{stage}/{VERSION}"
+    if value.get("format") != expected:
+        raise ArtifactError(f"{path}: format is {value.get('format')!r}, expected {expected!r}; run its stage again")
+    for name, entry in value["files"].items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != entry["bytes"]:
+            raise ArtifactError(
+                f"{file}: missing or not {entry['bytes']} bytes as {path} says; delete {path} and rerun"
+            )
+    return Manifest(
+        folder=folder,
+        stage=stage,
+        params=value["params"],
+        inputs=value["inputs"],
+        files=value["files"],
+        counts=value["counts"],
+        digest=hashlib.sha256(path.read_bytes()).hexdigest(),
+    )

@@ -1,0 +1,179 @@
+"""``palimpsest <stage> …``: what the workflow's rules call, and what a person can call.
+
+Every stage takes its spec as JSON (``snakemake -n -p`` shows them) and the folders that it reads and writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from palimpsest.errors import PalimpsestError
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; a PalimpsestError becomes one line on standard error and exit code 1."""
+    options = _parser().parse_args(arguments)
+    # What jobs print in parallel would be mixed up without a name before it.
+    label = f"[{options.label}] " if options.label else ""
+    logging.basicConfig(level=logging.INFO, format=f"{label}%(message)s", stream=sys.stderr)
+    logging.getLogger("datatrove").setLevel(logging.WARNING)
+    try:
+        options.run(options)
+    except PalimpsestError as error:
+        sys.stderr.write(f"{label}error: {error}\n")
+        return 1
+    return 0
+
+
+def _raw(options: argparse.Namespace) -> None:
+    from palimpsest.raw.build import build
+
+    build(options.spec, options.out, Path(".snakemake/inventory.json"))
+
+
+def _corpus(options: argparse.Namespace) -> None:
+    from palimpsest.corpus.build import build
+
+    build(options.spec, options.raw, options.out, options.workers)
+
+
+def _tokenizer(options: argparse.Namespace) -> None:
+    from palimpsest.tokens.tokenizer import build
+
+    build(options.spec, _by_language(options.corpora), options.out)
+
+
+def _tokens(options: argparse.Namespace) -> None:
+    from palimpsest.tokens.build import build
+
+    build(options.spec, options.corpus, options.tokenizer, options.out, options.workers)
+
+
+def _replay(options: argparse.Namespace) -> None:
+    from palimpsest.replay.pool import build
+
+    build(options.spec, _by_language(options.tokens), options.out)
+
+
+def _init(options: argparse.Namespace) -> None:
+    from palimpsest.train.initial import build
+
+    build(options.spec, options.tokenizer, options.out)
+
+
+def _train(options: argparse.Namespace) -> None:
+    # cuBLAS is deterministic only with a fixed workspace, which must be set before CUDA starts.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    from palimpsest.train.loop import Inputs, train
+
+    tokens = _by_language(options.tokens)
+    inputs = Inputs(parent=options.parent, tokenizer=options.tokenizer, tokens=tokens, pool=options.pool)
+    train(options.spec, inputs, options.out, options.checkpoint_interval)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from palimpsest.evaluate.checkpoint import build
+
+    build(options.spec, options.parent, options.tokenizer, _by_language(options.tokens), options.out)
+
+
+def _gather(options: argparse.Namespace) -> None:
+    from palimpsest.evaluate.gather import build
+
+    build(options.spec, Path())
+
+
+def _sweep(options: argparse.Namespace) -> None:
+    from palimpsest.evaluate.gather import build_sweep
+
+    build_sweep(options.spec, Path())
+
+
+def _report(options: argparse.Namespace) -> None:
+    from palimpsest.report.page import build
+
+    build(options.eval_all, options.curves, options.out)
+
+
+def _table(options: argparse.Namespace) -> None:
+    from palimpsest.artifact import read_json
+    from palimpsest.report.table import headline
+
+    sys.stdout.write(headline(read_json(options.eval_all)) + "\n")
+
+
+def _check(options: argparse.Namespace) -> None:
+    from palimpsest.params import load
+
+    load(options.params)
+    logger.info("%s is valid", options.params)
+
+
+def _by_language(folders: list[Path]) -> dict[str, Path]:
+    return {folder.name: folder for folder in folders}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="palimpsest", description=__doc__.split("\n")[0])
+    parser.add_argument("--label", help="a name to put before every line of the log")
+    commands = parser.add_subparsers(required=True, metavar="stage")
+
+    def stage(name: str, run: Any, summary: str, *, spec: bool = True) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=summary, description=summary)
+        command.set_defaults(run=run)
+        if spec:
+            command.add_argument(
+                "--spec", type=json.loads, required=True, help="what the stage is asked to do, as JSON"
+            )
+        return command
+
+    def folder(command: argparse.ArgumentParser, *names: str, **options: Any) -> None:
+        for name in names:
+            command.add_argument(f"--{name}", type=Path, **{"required": True} | options)
+
+    command = stage("raw", _raw, "generate, inventory or download a language's documents")
+    folder(command, "out")
+    command = stage("corpus", _corpus, "clean and deduplicate them")
+    folder(command, "raw", "out")
+    command.add_argument("--workers", type=int, default=1)
+    command = stage("tokenizer", _tokenizer, "train the tokenizer")
+    folder(command, "corpora", nargs="+")
+    folder(command, "out")
+    command = stage("tokens", _tokens, "encode a language into shards")
+    folder(command, "corpus", "tokenizer", "out")
+    command.add_argument("--workers", type=int, default=1)
+    command = stage("replay", _replay, "plan what a stage may replay")
+    folder(command, "tokens", nargs="+")
+    folder(command, "out")
+    command = stage("init", _init, "make the initial model")
+    folder(command, "tokenizer", "out")
+    command = stage("train", _train, "train one stage; goes on from its last checkpoint")
+    folder(command, "parent", "tokenizer", "out")
+    folder(command, "tokens", nargs="+")
+    folder(command, "pool", required=False)
+    command.add_argument("--checkpoint-interval", type=int, default=1000, help="steps between checkpoints")
+    command = stage("evaluate", _evaluate, "a checkpoint's held-out loss on every language")
+    folder(command, "parent", "tokenizer", "out")
+    folder(command, "tokens", nargs="+")
+    stage("gather", _gather, "write results/eval_all.json and the tables beside it")
+    stage("sweep", _sweep, "write results/sweep.json")
+    command = stage("report", _report, "write the HTML page", spec=False)
+    folder(command, "eval-all", "curves", "out")
+    command = stage("table", _table, "print the headline table", spec=False)
+    folder(command, "eval-all")
+    command = stage("check", _check, "validate a params file", spec=False)
+    command.add_argument("params", type=Path, nargs="?", default=Path("params.yaml"))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The corpus stage: one language's raw text in, cleaned, deduplicated and split shards out (docs/formats.md)."""

@@ -1,0 +1,67 @@
+"""datatrove's quality filters, called document by document, with this project's words and per-language settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from datatrove.data import Document
+from datatrove.pipeline.filters import (
+    C4QualityFilter,
+    FineWebQualityFilter,
+    GopherQualityFilter,
+    GopherRepetitionFilter,
+)
+from datatrove.utils.text import TERMINAL_PUNCTUATION
+
+from palimpsest.corpus.languages import settings
+from palimpsest.corpus.words import RegexWords
+
+# FineWeb counted the quotes of English too. Without closing quotes and brackets, dialogue looks like a list: a line of
+# direct speech ends in 」 in Japanese, in “ or « in German, in ” or » elsewhere.
+_LINE_ENDS = (*sorted(TERMINAL_PUNCTUATION), *"…\"'’‘”“»«›‹」』）)")
+
+
+class QualityFilters:
+    """The chain of filters of one language, in the order of ``chosen``: filter key → its params, or None for off."""
+
+    def __init__(self, language: str, chosen: Mapping[str, Mapping[str, Any] | None], words: RegexWords) -> None:
+        make = {
+            "gopher_repetition": lambda given: GopherRepetitionFilter(language=words, **given),
+            "gopher_quality": lambda given: _gopher_quality(language, given, words),
+            "c4_quality": lambda given: _c4_quality(language, given, words),
+            "fineweb_quality": lambda given: FineWebQualityFilter(
+                language=words, short_line_length=settings(language).short_line, stop_chars=_LINE_ENDS, **given
+            ),
+        }
+        self._filters = [(key, make[key](given)) for key, given in chosen.items() if given is not None]
+
+    def judge(self, text: str) -> tuple[str, str | None]:
+        """The text, and the reason to drop it (``filter.rule``) or None. C4 takes lines out of what it keeps."""
+        document = Document(text=text, id="")
+        for key, rule in self._filters:
+            verdict = rule.filter(document)
+            if isinstance(verdict, tuple):
+                return document.text, f"{key}.{verdict[1]}"
+            if not document.text:
+                return text, f"{key}.no_lines_left"
+        return document.text, None
+
+
+def _gopher_quality(language: str, given: Mapping[str, Any], words: RegexWords) -> GopherQualityFilter:
+    known = settings(language)
+    chosen = dict(given) if known.stop_words else {**given, "min_stop_words": None}
+    return GopherQualityFilter(
+        language=words,
+        min_avg_word_length=known.min_word_length,
+        max_avg_word_length=known.max_word_length,
+        stop_words=list(known.stop_words),
+        **chosen,
+    )
+
+
+def _c4_quality(language: str, given: Mapping[str, Any], words: RegexWords) -> C4QualityFilter:
+    known = settings(language)
+    return C4QualityFilter(
+        language=words, min_words_per_line=known.min_line_words, max_word_length=known.max_line_word, **given
+    )

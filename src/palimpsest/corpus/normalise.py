@@ -1,0 +1,35 @@
+"""One spelling for equal text: Unicode NFC, line feeds, no control characters, no stray white space."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import xxhash
+
+# Control characters (but for tab and line feed), byte order marks and noncharacters carry no text. Form feeds and the
+# Unicode separators end a line. Zero-width joiners stay: Persian and Indic spelling needs them.
+_TRANSLATE: dict[int, str | None] = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0xFEFF, 0xFFFE, 0xFFFF))
+_TRANSLATE.update((code, "\n") for code in (0x0B, 0x0C, 0x85, 0x2028, 0x2029))
+del _TRANSLATE[ord("\t")], _TRANSLATE[ord("\n")]
+_LINE_END = re.compile(r"\r\n?")
+# All white space, and the zero-width space, which is as blank at the end of a line.
+_BLANK = "\u200b" + "".join(chr(code) for code in range(0x3001) if chr(code).isspace())
+_BLANK_LINES = re.compile(r"\n{4,}")
+
+
+def normalise(text: str) -> str:
+    """The text in the one form that every later step sees. Idempotent; empty when nothing visible is left.
+
+    Three or more blank lines become one. Trailing white space goes, indentation inside the text stays.
+    """
+    text = _LINE_END.sub("\n", text).translate(_TRANSLATE)
+    text = unicodedata.normalize("NFC", text)
+    text = "\n".join([line.rstrip(_BLANK) for line in text.split("\n")])
+    return _BLANK_LINES.sub("\n\n", text).strip(_BLANK)
+
+
+def content_key(text: str) -> tuple[int, int]:
+    """The xxh3-128 of a text, as two 64-bit numbers, blind to case and to the amount of white space."""
+    digest = xxhash.xxh3_128_intdigest(" ".join(text.casefold().split()).encode())
+    return digest >> 64, digest & (1 << 64) - 1

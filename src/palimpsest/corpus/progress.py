@@ -1,0 +1,31 @@
+"""A line in the log every few seconds: how far, how fast, how long still."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 5.0
+
+
+class Progress:
+    """Reports on the reading of ``total_bytes`` of input files."""
+
+    def __init__(self, language: str, total_bytes: int) -> None:
+        self._language, self._total = language, total_bytes
+        self._start = self._last = time.monotonic()
+
+    def show(self, done_bytes: int, documents: int, kept: int) -> None:
+        """Log a line if the last one is old enough."""
+        now = time.monotonic()
+        if now - self._last < INTERVAL_SECONDS or not documents:
+            return
+        self._last = now
+        elapsed = now - self._start
+        left = elapsed * (self._total - done_bytes) / max(1, done_bytes)
+        logger.info(
+            "%s: %s documents, %.0f/s, %.0f %% kept, about %.0f s left",
+            self._language, f"{documents:,}", documents / elapsed, 100 * kept / documents, left,
+        )  # fmt: skip

@@ -1,0 +1,21 @@
+"""The errors that a user can meet. Each message says what was found, what was expected and how to mend it."""
+
+
+class PalimpsestError(Exception):
+    """Base of every error that the command line shows as one line, without a traceback."""
+
+
+class ParamsError(PalimpsestError):
+    """A key or value in params.yaml is not allowed."""
+
+
+class DataError(PalimpsestError):
+    """A source or corpus file cannot be read, or holds nothing that can be used."""
+
+
+class ArtifactError(PalimpsestError):
+    """A folder that a stage should have written is missing, half-written or of another format."""
+
+
+class TrainingError(PalimpsestError):
+    """Training cannot go on: the loss is not finite, or a checkpoint does not belong to this run."""

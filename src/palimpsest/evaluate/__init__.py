@@ -1,0 +1,1 @@
+"""The loss matrix and what follows from it."""

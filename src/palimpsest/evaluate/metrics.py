@@ -1,0 +1,55 @@
+"""What a loss matrix says: forgetting, transfer, retained and learned loss. docs/metrics.md has the formulas.
+
+A matrix maps row (stage) → column (language) → loss L[t][j] in nats per token. The rows are in the order of training;
+row 0, before any training, is called "init". A language's own row is the stage that trained on it.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+
+Matrix = dict[str, dict[str, float]]
+
+
+def forgetting(matrix: Matrix) -> dict[str, float]:
+    """F_j(T) = L[T][j] - min over j ≤ s < T of L[s][j], for every language but the last: positive means forgotten."""
+    rows = _trained(matrix)
+    return {
+        language: matrix[rows[-1]][language] - min(matrix[row][language] for row in rows[place:-1])
+        for place, language in enumerate(rows[:-1])
+    }
+
+
+def backward_transfer(matrix: Matrix) -> dict[str, float]:
+    """BWT_j = L[T][j] - L[j][j], for every language but the last: negative means that later stages improved it."""
+    rows = _trained(matrix)
+    return {language: matrix[rows[-1]][language] - matrix[language][language] for language in rows[:-1]}
+
+
+def forward_transfer(matrix: Matrix) -> dict[str, float]:
+    """FWT_j = L[0][j] - L[j-1][j], for every language but the first: positive means that earlier stages helped it."""
+    rows = _trained(matrix)
+    return {language: matrix["init"][language] - matrix[before][language] for before, language in pairwise(rows)}
+
+
+def retained_loss(matrix: Matrix) -> float:
+    """Stability: the mean over all languages of L[T][j]."""
+    return float(np.mean(list(matrix[list(matrix)[-1]].values())))
+
+
+def learned_loss(matrix: Matrix) -> float:
+    """Plasticity: the mean over all languages of L[j][j], each right after its own stage."""
+    return float(np.mean([matrix[language][language] for language in _trained(matrix)]))
+
+
+def bootstrap_interval(nats: np.ndarray, tokens: np.ndarray, resamples: int) -> tuple[float, float]:
+    """The 95 % interval of nats per token when documents are drawn anew, with replacement; the same at every call."""
+    weights = np.random.default_rng(0).multinomial(len(nats), np.full(len(nats), 1 / len(nats)), size=resamples)
+    low, high = np.quantile((weights @ nats) / (weights @ tokens), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _trained(matrix: Matrix) -> list[str]:
+    return [row for row in matrix if row != "init"]

@@ -1,0 +1,64 @@
+"""Everything that a params file asks for, resolved: what the Snakefile knows. Nothing is run here."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from palimpsest import recipe
+from palimpsest.lineage import Lineage, lineages
+from palimpsest.params import LocalSource, expand, grid, override, parse
+from palimpsest.raw import inventory
+
+Arms = dict[str, dict[int, Lineage]]
+
+
+class Experiment:
+    """``config`` is the contents of params.yaml. Raises ParamsError or DataError, naming the key or file."""
+
+    def __init__(self, config: dict[str, Any], cache: Path) -> None:
+        self.params = parse(config, "params.yaml")
+        # Local files are looked at each time, so that one that was changed or added is seen; the cache knows their hashes.
+        self.inventories = {
+            language: inventory.digest(expand(source.path), cache)
+            for language, source in self.params.corpus.sources.items()
+            if isinstance(source, LocalSource) and language in self.params.languages
+        }
+        self.arms = lineages(self.params, self.inventories)
+        self.sweep = [
+            (point, lineages(override(self.params, point), self.inventories))
+            for point in grid(self.params.sweep)
+            if point
+        ]
+
+    @cached_property
+    def lineages(self) -> dict[str, Lineage]:
+        """Every checkpoint that is asked for, by path; from the params and never by a glob, since checkouts bring folders."""
+        return {
+            lineage.path: lineage
+            for arms in [self.arms, *(arms for _, arms in self.sweep)]
+            for lineage in checkpoints(arms)
+        }
+
+    def raw(self, language: str) -> recipe.Spec:
+        return recipe.raw(self.params, language, self.inventories.get(language))
+
+    def gathered(self) -> recipe.Spec:
+        """What results/eval_all.json is made of."""
+        return recipe.report(self.params) | {"arms": _finals(self.arms)}
+
+    def swept(self) -> recipe.Spec:
+        """What results/sweep.json is made of."""
+        points = [{"values": point, "arms": _finals(arms)} for point, arms in self.sweep]
+        return {"points": points, "bootstrap": self.params.evaluate.bootstrap}
+
+
+def checkpoints(arms: Arms) -> list[Lineage]:
+    """Every checkpoint of the arms, each once."""
+    found = {lineage.path: lineage for seeds in arms.values() for last in seeds.values() for lineage in last}
+    return list(found.values())
+
+
+def _finals(arms: Arms) -> dict[str, dict[str, str]]:
+    return {arm: {str(seed): last.path for seed, last in seeds.items()} for arm, seeds in arms.items()}

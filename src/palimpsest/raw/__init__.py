@@ -1,0 +1,1 @@
+"""Stage raw: fetch, reference or generate the documents that everything else is made from."""

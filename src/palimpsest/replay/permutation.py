@@ -1,0 +1,61 @@
+"""A keyed bijection on [0, n), computed and not stored: the order of data at any size in constant memory.
+
+Above ``_TABLE`` entries it is a balanced Feistel network on the smallest even number of bits that holds n, walked until
+the image falls below n (cycle walking: fewer than four turns on average). Below, where a Feistel network reaches few of
+the n! orders, it is the sort order of n keyed hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+_TABLE = 4096
+_ROUNDS = 12
+_U64 = np.uint64
+
+
+def derive_key(*parts: object) -> int:
+    """A 64-bit key for one purpose, from the seed and the names of what it is for."""
+    return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:8], "little")
+
+
+def mix(values: np.ndarray) -> np.ndarray:
+    """The splitmix64 finaliser: uint64 → uint64, each input bit turning over half of the output bits."""
+    values = (values ^ (values >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> _U64(27))) * _U64(0x94D049BB133111EB)
+    return np.asarray(values ^ (values >> _U64(31)))
+
+
+class Permutation:
+    """``permutation(i)`` for int64 arrays of positions in [0, n); equal (n, key) give equal orders everywhere."""
+
+    def __init__(self, n: int, key: int) -> None:
+        if n < 1:
+            raise ValueError(f"a permutation needs at least one element, got n = {n}")
+        self.n = n
+        self._table: np.ndarray | None = None
+        if n <= _TABLE:
+            hashes = mix(mix(np.arange(n, dtype=_U64) + _U64(1)) ^ _U64(key))
+            self._table = np.argsort(hashes, kind="stable").astype(np.int64)
+        self._half = _U64(max(1, ((n - 1).bit_length() + 1) // 2))
+        self._mask = _U64((1 << int(self._half)) - 1)
+        self._keys = [_U64(derive_key("round", key, turn)) for turn in range(_ROUNDS)]
+
+    def __call__(self, positions: np.ndarray) -> np.ndarray:
+        """The elements at ``positions`` (int64 [m], each in [0, n)) → int64 [m]."""
+        if positions.size and not (0 <= positions.min() <= positions.max() < self.n):
+            raise IndexError(f"positions must lie in [0, {self.n})")
+        if self._table is not None:
+            return np.asarray(self._table[positions])
+        values = self._feistel(positions.astype(_U64))
+        while (outside := np.flatnonzero(values >= _U64(self.n))).size:
+            values[outside] = self._feistel(values[outside])
+        return values.astype(np.int64)
+
+    def _feistel(self, values: np.ndarray) -> np.ndarray:
+        left, right = values >> self._half, values & self._mask
+        for key in self._keys:
+            left, right = right, left ^ (mix(right ^ key) & self._mask)
+        return (left << self._half) | right

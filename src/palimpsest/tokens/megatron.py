@@ -1,0 +1,180 @@
+"""Megatron-LM's .bin/.idx token shards: a writer that streams, and a reader that maps the files.
+
+``.bin`` is the tokens of one document after another. ``.idx`` is, little-endian: the magic, the version (u64), the
+code of the token type (u8), the number of sequences (u64), the number of document bounds (u64, documents + 1), then the
+length of each sequence in tokens (int32), its byte in the .bin (int64) and the document bounds (int64). Here a
+sequence is a document: the bounds are 0 … documents. Source: Megatron-LM, core/datasets/indexed_dataset.py.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from array import array
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from palimpsest.artifact import sync_folder
+from palimpsest.errors import ArtifactError
+
+MAGIC = b"MMIDIDX\x00\x00"
+VERSION = 1
+_HEADER = struct.Struct("<9sQBQQ")
+_CODES = {"uint16": 8, "int32": 4}
+_DTYPES = {code: np.dtype(name).newbyteorder("<") for name, code in _CODES.items()}
+_ENTRY = 4 + 8 + 8  # bytes of .idx for each document
+
+
+def _with_suffix(prefix: Path, suffix: str) -> Path:
+    return prefix.with_name(prefix.name + suffix)
+
+
+class ShardWriter:
+    """Writes ``prefix``.bin and ``prefix``.idx, document by document; both appear when the block ends well, .idx last.
+
+    Holds 4 bytes for each document while it is open, and 24 while it closes. ``dtype`` is uint16 or int32.
+    """
+
+    def __init__(self, prefix: Path, dtype: str) -> None:
+        if dtype not in _CODES:
+            raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(_CODES)}")
+        self._bin, self._idx = _with_suffix(prefix, ".bin"), _with_suffix(prefix, ".idx")
+        self._code = _CODES[dtype]
+        self._dtype = _DTYPES[self._code]
+        self._limits = np.iinfo(self._dtype)
+        self._beside = _with_suffix(self._bin, ".tmp"), _with_suffix(self._idx, ".tmp")
+        self._lengths = array("i")
+        self.tokens = 0
+
+    def __enter__(self) -> Self:
+        self._bin.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._beside[0].open("wb")
+        return self
+
+    def add(self, tokens: np.ndarray) -> None:
+        """Append one document. Raises ValueError for an id that the token type cannot hold."""
+        if tokens.size and not self._limits.min <= int(tokens.min()) <= int(tokens.max()) <= self._limits.max:
+            raise ValueError(f"token ids {tokens.min()} to {tokens.max()} do not fit {self._dtype.name}")
+        self._file.write(tokens.astype(self._dtype).tobytes())
+        self._lengths.append(tokens.size)
+        self.tokens += tokens.size
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                _sync(self._file)
+                with self._beside[1].open("wb") as index:
+                    self._write_index(index)
+                    _sync(index)
+                self._beside[0].replace(self._bin)
+                self._beside[1].replace(self._idx)
+                sync_folder(self._idx.parent)
+        finally:
+            self._file.close()
+            for left in self._beside:
+                left.unlink(missing_ok=True)
+
+    def _write_index(self, file: Any) -> None:
+        documents = len(self._lengths)
+        lengths = np.frombuffer(self._lengths, dtype=np.intc).astype("<i4")
+        pointers = np.zeros(documents, dtype="<i8")
+        np.cumsum(lengths[:-1], dtype=np.int64, out=pointers[1:])
+        pointers *= self._dtype.itemsize
+        file.write(_HEADER.pack(MAGIC, VERSION, self._code, documents, documents + 1))
+        for part in (lengths, pointers, np.arange(documents + 1, dtype="<i8")):
+            file.write(part.tobytes())
+
+
+def _sync(file: Any) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+class Shard:
+    """A finished shard. Opening it reads the header and the last entry; the arrays are mapped when first asked for.
+
+    ``dtype``, ``documents`` and ``token_count`` are known at once. Raises ArtifactError when a file is missing, is of
+    another format, or has not the size that the index gives it.
+    """
+
+    def __init__(self, prefix: Path) -> None:
+        self._bin, self._idx = _with_suffix(prefix, ".bin"), _with_suffix(prefix, ".idx")
+        try:
+            bin_size, idx_size = self._bin.stat().st_size, self._idx.stat().st_size
+            with self._idx.open("rb") as file:
+                self._read_header(file.read(_HEADER.size), idx_size)
+                end = self._end_of_last(file)
+        except FileNotFoundError as error:
+            raise ArtifactError(f"{error.filename}: no such file; run the tokens stage again") from None
+        if bin_size != end:
+            raise ArtifactError(f"{self._bin}: {bin_size} bytes, expected {end} by {self._idx.name}{_MEND}")
+        self.token_count = bin_size // self.dtype.itemsize
+
+    def _read_header(self, header: bytes, idx_size: int) -> None:
+        if len(header) < _HEADER.size:
+            raise ArtifactError(f"{self._idx}: {len(header)} bytes, a header has {_HEADER.size}{_MEND}")
+        magic, version, code, self.documents, bounds = _HEADER.unpack(header)
+        if magic != MAGIC:
+            raise ArtifactError(f"{self._idx}: begins with {magic!r}, expected {MAGIC!r}{_MEND}")
+        if version != VERSION:
+            raise ArtifactError(f"{self._idx}: version {version}, expected {VERSION}{_MEND}")
+        if code not in _DTYPES:
+            raise ArtifactError(f"{self._idx}: token type {code}, expected one of {sorted(_DTYPES)}{_MEND}")
+        if bounds != self.documents + 1:
+            raise ArtifactError(
+                f"{self._idx}: {bounds} bounds for {self.documents} sequences, expected one more{_MEND}"
+            )
+        expected = _HEADER.size + _ENTRY * self.documents + 8
+        if idx_size != expected:
+            raise ArtifactError(
+                f"{self._idx}: {idx_size} bytes, expected {expected} for {self.documents} documents{_MEND}"
+            )
+        self.dtype = _DTYPES[code]
+
+    def _end_of_last(self, file: Any) -> int:
+        if not self.documents:
+            return 0
+        file.seek(_HEADER.size + 4 * (self.documents - 1))
+        (length,) = struct.unpack("<i", file.read(4))
+        file.seek(_HEADER.size + 4 * self.documents + 8 * (self.documents - 1))
+        (pointer,) = struct.unpack("<q", file.read(8))
+        return int(pointer + length * self.dtype.itemsize)
+
+    @cached_property
+    def tokens(self) -> np.ndarray:
+        """All tokens of the shard, 1-D, mapped."""
+        return self._map(self._bin, self.dtype, 0, self.token_count)
+
+    @cached_property
+    def lengths(self) -> np.ndarray:
+        """The tokens of each document, int32, mapped."""
+        return self._map(self._idx, np.dtype("<i4"), _HEADER.size, self.documents)
+
+    @cached_property
+    def offsets(self) -> np.ndarray:
+        """Where each document begins in the .bin, in bytes, int64, mapped."""
+        return self._map(self._idx, np.dtype("<i8"), _HEADER.size + 4 * self.documents, self.documents)
+
+    def document(self, index: int) -> np.ndarray:
+        """The tokens of one document. Raises IndexError outside 0 … documents - 1."""
+        if not 0 <= index < self.documents:
+            raise IndexError(f"document {index} of {self.documents} in {self._bin}")
+        start, length = int(self.offsets[index]) // self.dtype.itemsize, int(self.lengths[index])
+        if not 0 <= start <= start + length <= self.token_count:
+            raise ArtifactError(f"{self._idx}: document {index} lies outside {self._bin.name}{_MEND}")
+        return self.tokens[start : start + length]
+
+    @staticmethod
+    def _map(path: Path, dtype: np.dtype[Any], offset: int, count: int) -> np.ndarray:
+        if not count:  # an empty file cannot be mapped
+            return np.empty(0, dtype=dtype)
+        return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(count,))
+
+
+_MEND = "; delete its folder's manifest.json and run the tokens stage again"

@@ -1,0 +1,1 @@
+"""Staged training with replay and Reptile."""

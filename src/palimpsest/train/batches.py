@@ -1,0 +1,68 @@
+"""The batches of a stage: a pure function of the step, so that a resumed run goes on with the batch it missed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from palimpsest.replay import pool as replay_pool
+from palimpsest.replay.permutation import derive_key
+from palimpsest.replay.pool import Balanced, Mixture, Order, Part
+from palimpsest.replay.schedule import schedule
+from palimpsest.tokens.sequences import Sequences
+
+
+class Batches:
+    """``batches[step]`` for a stage's spec; ``pool`` is None in a stage that replays nothing."""
+
+    def __init__(self, spec: dict[str, Any], tokens: dict[str, Path], pool: Path | None) -> None:
+        train, replay = spec["train"], spec["replay"] or {"rate": "0", "accounting": "add"}
+        self.context_length: int = train["context_length"]
+        self.schedule = schedule(
+            sum(new["budget"] for new in spec["new"]), train["batch_size"], replay["rate"], replay["accounting"]
+        )
+        languages = dict.fromkeys(past["language"] for past in [*spec["new"], *spec["past"]])
+        self._sequences = {
+            language: Sequences(tokens[language], "train", self.context_length) for language in languages
+        }
+        parts = [
+            Part(Order(new["language"], len(self._sequences[new["language"]]), spec["seed"]), new["budget"])
+            for new in spec["new"]
+        ]
+        self._new = Mixture(parts, derive_key(spec["seed"], "new", spec["stage"]))
+        self._pool = replay_pool.load(pool, self._sequences) if pool else None
+
+    def __len__(self) -> int:
+        return self.schedule.steps
+
+    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids int64 [sequences, context_length + 1], and which sequences are replayed, bool [sequences]."""
+        batch = self.schedule.batch(step)
+        rows = np.empty((len(batch.is_replayed), self.context_length + 1), dtype=np.int64)
+        rows[~batch.is_replayed] = self._read(self._new, batch.new)
+        if self._pool:
+            rows[batch.is_replayed] = self._read(self._pool, batch.replayed)
+        return rows, batch.is_replayed
+
+    def _read(self, source: Mixture | Balanced, ordinals: range) -> np.ndarray:
+        which, sequences = source.draw(np.arange(ordinals.start, ordinals.stop, dtype=np.int64))
+        rows = np.empty((len(which), self.context_length + 1), dtype=np.int64)
+        for index, part in enumerate(source.parts):
+            chosen = which == index
+            rows[chosen] = self._sequences[part.order.language].read(sequences[chosen])
+        return rows
+
+    def ledger(self, flops_per_token: int) -> dict[str, int]:
+        """What the stage costs: sequences, tokens and training FLOPs, new and replayed apart."""
+        new, replayed = self.schedule.new, self.schedule.replayed
+        return {
+            "steps": self.schedule.steps,
+            "new_sequences": new,
+            "replayed_sequences": replayed,
+            "new_tokens": new * self.context_length,
+            "replayed_tokens": replayed * self.context_length,
+            "total_tokens": (new + replayed) * self.context_length,
+            "flops": (new + replayed) * self.context_length * flops_per_token,
+        }

@@ -1,0 +1,153 @@
+"""Duplicates against planted truth, brute-force Jaccard and a union-find twin."""
+
+from __future__ import annotations
+
+import random
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from palimpsest.corpus import dedup
+
+MINHASH = {"ngram": 5, "bands": 14, "rows": 8}
+
+
+def documents(texts: list[str]) -> list[dict[str, Any]]:
+    return [{"id": f"{number:04d}", "text": text} for number, text in enumerate(texts)]
+
+
+def test_exact_duplicates_keep_the_first_and_ignore_case_and_space(stage: Any, sentences: list[str]) -> None:
+    texts = [
+        *sentences[:50],
+        sentences[3].upper(),
+        sentences[4].replace(" ", "\n\n", 3),
+        sentences[4],
+        "Some other text",
+    ]
+    result = stage.run({"a.jsonl": stage.jsonl(documents(texts))}, exact_dedup=True)
+    assert {document["id"] for document in result.kept} == {f"{n:04d}" for n in range(54)} - {"0050", "0051", "0052"}
+    assert result.manifest.counts["dropped"] == {"exact_duplicate": 3}
+    assert [entry["id"] for entry in result.dropped] == ["0050", "0051", "0052"]
+
+
+def test_duplicates_are_found_between_files(stage: Any, sentences: list[str]) -> None:
+    files = {"b.jsonl": sentences[:30], "a.jsonl": sentences[20:60], "c.jsonl": sentences[50:70]}
+    packed = {
+        name: stage.jsonl([{"id": f"{name}{at}", "text": text} for at, text in enumerate(texts)])
+        for name, texts in files.items()
+    }
+    result = stage.run(packed, exact_dedup=True)
+    # Files are read in name order, so a.jsonl's copies stay.
+    assert sum(document["id"].startswith("a") for document in result.kept) == 40
+    assert result.texts == set(sentences[:70])
+
+
+def variants(text: str, chance: random.Random, changes: int) -> str:
+    words = text.split()
+    for at in chance.sample(range(len(words)), changes):
+        words[at] = f"changed{chance.random()}"
+    return " ".join(words)
+
+
+def word_shingles(text: str) -> set[tuple[str, ...]]:
+    words = text.casefold().split()
+    return {tuple(words[at : at + 5]) for at in range(len(words) - 4)}
+
+
+def jaccard(first: str, second: str) -> float:
+    one, two = word_shingles(first), word_shingles(second)
+    return len(one & two) / len(one | two)
+
+
+def test_near_duplicates_follow_the_jaccard_similarity(stage: Any, sentences: list[str]) -> None:
+    """The chance to share one of b bands of r rows at similarity s is 1 - (1 - s^r)^b: 0.9997 at 0.9, 0.0009 at 0.3."""
+    chance = random.Random(1)
+    long = [" ".join(sentences[at : at + 5]) for at in range(0, 300, 5)]
+    texts = long + [variants(text, chance, 1 if at % 2 else 30) for at, text in enumerate(long)]
+    result = stage.run({"a.jsonl": stage.jsonl(documents(texts))}, minhash=MINHASH)
+    dropped = {entry["id"] for entry in result.dropped}
+    similar = {number: max(jaccard(texts[number], text) for text in texts[:number]) for number in range(1, len(texts))}
+    assert sum(value > 0.9 for value in similar.values()) == 30
+    assert sum(value < 0.4 for value in similar.values()) == 89
+    assert {f"{number:04d}" for number, value in similar.items() if value > 0.9} == dropped
+    assert result.manifest.counts["dropped"] == {"near_duplicate": 30}
+
+
+def test_share_found_grows_with_similarity_as_the_formula_says(stage: Any, sentences: list[str]) -> None:
+    """About 0.72, where the curve is steepest, some pairs are found and some not, in the share that is expected."""
+    chance = random.Random(2)
+    long = [" ".join(chance.choices(sentences, k=4)) for _ in range(250)]
+    pairs = [(text, variants(text, chance, 6)) for text in long]
+    expected = [1 - (1 - jaccard(*pair) ** 8) ** 14 for pair in pairs]
+    texts = [text for pair in pairs for text in pair]
+    result = stage.run({"a.jsonl": stage.jsonl(documents(texts))}, minhash=MINHASH)
+    found = sum(int(entry["id"]) % 2 for entry in result.dropped)
+    sigma = float(np.sqrt(sum(p * (1 - p) for p in expected)))
+    assert sigma > 3
+    # Texts made of the same sentences may join pairs; a fifth of the run is allowed for it.
+    assert sum(expected) - 4 * sigma < found < sum(expected) + 4 * sigma + 50
+
+
+def test_japanese_near_duplicates_are_compared_by_characters(stage: Any) -> None:
+    chance = random.Random(3)
+    kana = [chr(code) for code in range(0x3042, 0x3094)] + list("山川田人木水火土金日月年大小中上下左右")
+    bases = ["".join(chance.choice(kana) for _ in range(300)) for _ in range(40)]
+    copies = [text[:100] + "新" + text[100:] for text in bases[:15]]
+    texts = bases + copies
+    result = stage.run({"a.jsonl": stage.jsonl(documents(texts))}, language="ja", minhash=MINHASH)
+    assert {entry["id"] for entry in result.dropped} == {f"{number:04d}" for number in range(40, 55)}
+
+
+def components(rows: list[list[int]]) -> list[int]:
+    """The first document of each document's cluster, by comparing all pairs."""
+    parent = list(range(len(rows)))
+
+    def find(at: int) -> int:
+        while parent[at] != at:
+            at = parent[at]
+        return at
+
+    for one, two in combinations(range(len(rows)), 2):
+        if any(a == b for a, b in zip(rows[one], rows[two], strict=True)):
+            low, high = sorted((find(one), find(two)))
+            parent[high] = low
+    return [find(at) for at in range(len(rows))]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), *[st.integers(0, 12)] * 3), min_size=1, max_size=40))
+def test_verdicts_equal_all_pairs_comparison(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, ...]]
+) -> None:
+    folder = tmp_path_factory.mktemp("keys")
+    keys = [[high, low, 10, *bands] for high, low, *bands in rows]
+    write(folder, keys)
+    verdicts = dedup.verdicts(folder, exact=True, bands=3).tolist()
+    first_seen: dict[tuple[int, int], int] = {}
+    exact = [first_seen.setdefault((high, low), at) != at for at, (high, low, *_) in enumerate(rows)]
+    left = [at for at in range(len(rows)) if not exact[at]]
+    roots = components([list(rows[at][2:]) for at in left])
+    near = {left[at] for at, root in enumerate(roots) if root != at}
+    assert verdicts == [
+        dedup.EXACT if exact[at] else dedup.NEAR if at in near else dedup.KEPT for at in range(len(rows))
+    ]
+
+
+def test_a_long_chain_is_one_cluster(tmp_path: Path) -> None:
+    """Neighbours share a band, ends share none: document n has buckets n and n + 1, told in a shuffled order."""
+    order = list(range(400))
+    random.Random(5).shuffle(order)
+    write(tmp_path, [[at, 0, 1, (link + 1) // 2, 10_000 + link // 2] for at, link in enumerate(order)])
+    verdicts = dedup.verdicts(tmp_path, exact=False, bands=2)
+    assert verdicts.tolist() == [dedup.KEPT] + [dedup.NEAR] * 399
+
+
+def write(folder: Path, keys: list[list[int]]) -> None:
+    with dedup.KeyWriter(folder, len(keys[0])) as writer:
+        for row in keys:
+            writer.append(np.array([row], np.uint64))

@@ -1,0 +1,186 @@
+"""Normalising, words, language identification and the quality rules, on text whose right answer is known."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palimpsest.corpus.filters import QualityFilters
+from palimpsest.corpus.identify import Identifier
+from palimpsest.corpus.normalise import content_key, normalise
+from palimpsest.corpus.words import RegexWords, shingles
+
+any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+spaced_text = st.text("ab \t\n\r\u0301\u00a0\u200b\u2028\u3000e\x00\ufeff", max_size=60)
+
+
+def test_normalise_known_text() -> None:
+    raw = "\ufeff \r\n  Cafe\u0301 \u00a0\r\nbell\x07 tab\there\rnew\u2028line\n\n\n\n\n\n  end\u200b \n"
+    assert normalise(raw) == "Café\nbell tab\there\nnew\nline\n\n  end"
+    assert normalise("a\n\n\nb") == "a\n\n\nb"
+    assert normalise("می\u200cخواهم") == "می\u200cخواهم"
+
+
+@given(any_text | spaced_text)
+def test_normalise_is_idempotent_and_keeps_what_it_says(text: str) -> None:
+    once = normalise(text)
+    assert normalise(once) == once
+    assert unicodedata.is_normalized("NFC", once)
+    assert not any(unicodedata.category(c) == "Cc" and c not in "\n\t" for c in once)
+    assert not re.search(r"\s\n\n\n|[^\S\n]\n|\n{4}|\s\Z|\A\s", once)
+    assert letters(once) == letters(text)
+
+
+def letters(text: str) -> str:
+    """What must survive: everything but white space, controls and zero-width characters, composed."""
+    gone = "\ufeff\ufffe\uffff\u200b"
+    return unicodedata.normalize(
+        "NFD", "".join(c for c in text if not c.isspace() and unicodedata.category(c) != "Cc" and c not in gone)
+    )
+
+
+def test_content_key_is_blind_to_case_and_space_only() -> None:
+    assert content_key("Straße  und\nHaus") == content_key("STRASSE und haus")
+    assert content_key("one two") != content_key("onetwo")
+    assert all(0 <= half < 1 << 64 for half in content_key("x"))
+
+
+@pytest.mark.parametrize(
+    ("language", "text", "expected"),
+    [
+        ("en", "It's a well-known fact, isn't it? -- yes (42).", "It's a well-known fact isn't it -- yes 42"),
+        ("fr", "l’été, « déjà vu » !", "l’été « déjà vu » !"),
+        ("ar", "ذَهَبَ الوَلَدُ، إلى المدرسةِ.", "ذَهَبَ الوَلَدُ إلى المدرسةِ"),
+        ("hi", "हिन्दी में लिखा।", "हिन्दी में लिखा।"),
+        ("ja", "吾輩は猫である。名前はまだ無い。", "吾輩 は 猫 である 名前 はまだ 無 い"),
+        ("ja", "東京タワーはTokyo Towerです。", "東京 タワー は Tokyo Tower です"),
+        ("zh", "这是一个句子。", "这是 一个 句子"),
+    ],
+)
+def test_words(language: str, text: str, expected: str) -> None:
+    found = RegexWords(language).word_tokenize(text)
+    assert [word.rstrip("।") for word in found] == [word.rstrip("।") for word in expected.split()]
+
+
+@given(any_text, st.sampled_from(["en", "ja", "th", "ar"]))
+def test_words_lose_no_letter_and_are_never_none(text: str, language: str) -> None:
+    words = RegexWords(language).word_tokenize(text)
+    assert bool(words) == bool(text.strip())
+    assert sum(c.isalnum() for c in "".join(words)) == sum(c.isalnum() for c in text)
+
+
+def test_a_document_is_split_once(monkeypatch: pytest.MonkeyPatch, sentences: list[str]) -> None:
+    words = RegexWords("en")
+    calls = []
+
+    class Counted:
+        def findall(self, text: str, inner: Any = words._word) -> list[str]:
+            calls.append(text)
+            return inner.findall(text)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(words, "_word", Counted())
+    chosen = {"gopher_repetition": {}, "gopher_quality": {"min_doc_words": 5}, "c4_quality": {"min_num_sentences": 1}}
+    fineweb = {"fineweb_quality": {"char_duplicates_ratio": 0.5}}
+    text = " ".join(f"To be told: {sentence}." for sentence in sentences[:4])
+    assert QualityFilters("en", chosen | fineweb, words).judge(text) == (text, None)
+    words.word_tokenize(text)
+    assert calls == [text]
+
+
+def test_sentences() -> None:
+    tokenizer = RegexWords("en")
+    text = 'He paid 3.50 dollars. "Really?" she said…\nYes! 猫だ。犬だ。 No end'
+    expected = ["He paid 3.50 dollars.", '"Really?"', "she said…", "Yes!", "猫だ。", "犬だ。", "No end"]
+    assert tokenizer.sent_tokenize(text) == expected
+    assert [text[start:end] for start, end in tokenizer.span_tokenize(text)] == expected
+
+
+def test_shingles() -> None:
+    assert shingles("One two THREE four", ["One", "two", "THREE", "four"], 3, "en") == [
+        "one two three",
+        "two three four",
+    ]
+    assert shingles("one", ["one"], 5, "en") == ["one"]
+    assert shingles("猫が 好き\nです", [], 3, "ja") == ["猫が好", "が好き", "好きで", "きです"]
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "The harbour was quiet that morning, and nobody came to ask about the boat."),
+        ("fr", "Le port était calme ce matin-là, et personne ne vint demander le bateau."),
+        ("de", "Der Hafen war an diesem Morgen still, und niemand fragte nach dem Boot."),
+        ("ar", "كان الميناء هادئا في ذلك الصباح ولم يأت أحد ليسأل عن القارب."),
+        ("ja", "その朝、港は静かで、誰も船のことを聞きに来なかった。"),
+        ("ja", "今日は。"),
+        ("nb", "Havnen var stille den morgenen, og ingen kom for å spørre etter båten min."),
+    ],
+)
+def test_language_is_recognised_and_others_are_not(language: str, text: str) -> None:
+    first, score = Identifier(language).score(text)
+    assert first
+    assert score > 0.65
+    for other in {"en", "fr", "de", "ar", "ja"} - {language}:
+        first, score = Identifier(other).score(text)
+        assert not first
+        assert score < 0.1
+
+
+def test_the_middle_of_a_long_text_counts() -> None:
+    english = "The harbour was quiet that morning, and nobody came to ask about the boat. "
+    german = "Der Hafen war an diesem Morgen still, und niemand fragte nach dem Boot. "
+    pure = Identifier("en").score(english * 200)[1]
+    assert Identifier("en").score(english * 28 + german * 200)[1] < pure
+
+
+GOPHER = {"min_doc_words": 50, "max_doc_words": 1000, "min_stop_words": 2, "max_non_alpha_words_ratio": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("short text of the day", "gopher_quality.gopher_short_doc"),
+        ("x " * 60, "gopher_quality.gopher_below_avg_threshold"),
+        ("some word " * 60, "gopher_quality.gopher_enough_stop_words"),
+        ("the of and words 1000 2000 3000 4000 " * 10, "gopher_quality.gopher_below_alpha_threshold"),
+        ("the tree of life and " * 400, "gopher_quality.gopher_long_doc"),
+    ],
+)
+def test_gopher_reasons(text: str, reason: str) -> None:
+    words = RegexWords("en")
+    assert QualityFilters("en", {"gopher_quality": GOPHER}, words).judge(text.strip())[1] == reason
+    assert QualityFilters("en", {"gopher_quality": None}, words).judge(text.strip())[1] is None
+
+
+def test_filters_run_in_the_order_given() -> None:
+    words, text = RegexWords("en"), "lorem ipsum of the day"
+    quality: dict[str, Any] = {"gopher_quality": GOPHER}
+    c4: dict[str, Any] = {"c4_quality": {"filter_no_terminal_punct": False, "min_num_sentences": -1}}
+    assert QualityFilters("en", quality | c4, words).judge(text)[1] == "gopher_quality.gopher_short_doc"
+    assert QualityFilters("en", c4 | quality, words).judge(text)[1] == "c4_quality.lorem_ipsum"
+
+
+def test_c4_takes_out_lines_but_not_japanese_ones() -> None:
+    c4 = {"c4_quality": {"filter_no_terminal_punct": False, "min_num_sentences": -1}}
+    text = "A line of words that stays.\n\nHome\nPlease enable javascript to go on.\nAnother line that stays."
+    kept = "A line of words that stays.\nAnother line that stays."
+    assert QualityFilters("en", c4, RegexWords("en")).judge(text) == (kept, None)
+    assert QualityFilters("en", c4, RegexWords("en")).judge("Home\nNews") == ("Home\nNews", "c4_quality.no_lines_left")
+    japanese = "吾輩は猫である。\n\n名前はまだ無い。"
+    assert QualityFilters("ja", c4, RegexWords("ja")).judge(japanese) == (japanese, None)
+
+
+def test_japanese_words_fit_the_length_rule() -> None:
+    text = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。"
+    text += "何でも薄暗いじめじめした所で泣いていた事だけは記憶している。"
+    words = RegexWords("ja").word_tokenize(text)
+    assert len(words) > len(text) / 4
+    assert 1 < np.mean([len(word) for word in words]) < 4
+    rules = {"gopher_quality": GOPHER | {"min_doc_words": 20}}
+    assert QualityFilters("ja", rules, RegexWords("ja")).judge(text)[1] is None

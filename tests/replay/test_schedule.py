@@ -1,0 +1,80 @@
+from fractions import Fraction
+from math import ceil, floor
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from palimpsest.replay.schedule import schedule
+
+rates = st.decimals(0, "0.95", places=4).map(str)
+
+
+@given(rate=rates, batch=st.integers(1, 40), budget=st.integers(1, 300))
+@settings(max_examples=100, deadline=None)
+def test_counts_follow_the_formula_in_exact_arithmetic(rate, batch, budget):
+    """Batch i holds ⌊(i+1)αB⌋ - ⌊iαB⌋ replayed sequences; all batches but the last are full; ordinals go on without a gap."""
+    alpha = Fraction(rate)
+    stage = schedule(budget, batch, rate, "add")
+    new = replayed = 0
+    for step in range(stage.steps):
+        part = stage.batch(step)
+        assert part.new.start == new and part.replayed.start == replayed
+        new, replayed = part.new.stop, part.replayed.stop
+        assert part.is_replayed.sum() == len(part.replayed)
+        assert len(part.is_replayed) == len(part.new) + len(part.replayed)
+        if step < stage.steps - 1:
+            assert len(part.is_replayed) == batch
+            assert len(part.replayed) == floor((step + 1) * alpha * batch) - floor(step * alpha * batch)
+    assert (new, replayed) == (stage.new, stage.replayed)
+    assert new == budget
+
+
+@given(rate=rates, batch=st.integers(1, 40), budget=st.integers(1, 300))
+@settings(max_examples=100, deadline=None)
+def test_add_takes_the_fewest_steps_that_hold_the_new_sequences(rate, batch, budget):
+    """By brute force: rows are laid one by one until the budget of new sequences is reached."""
+    alpha, position, new = Fraction(rate), 0, 0
+    while new < budget:
+        new += floor((position + 1) * alpha) == floor(position * alpha)
+        position += 1
+    stage = schedule(budget, batch, rate, "add")
+    assert (stage.total, stage.steps) == (position, ceil(Fraction(position, batch)))
+
+
+@pytest.mark.parametrize(("rate", "factor"), [("0.05", Fraction(20, 19)), ("0.25", Fraction(4, 3)), ("0.5", Fraction(2))])
+def test_add_costs_what_the_paper_says(rate, factor):
+    """⌈N/((1-α)B)⌉ steps: 1.33x the compute at 25 %, 2x at 50 %."""
+    stage = schedule(11_921 * 4096, 4096, rate, "add")
+    assert stage.steps == ceil(11_921 * factor)
+    assert stage.new == 11_921 * 4096
+    assert Fraction(stage.total, stage.new) == pytest.approx(float(factor), rel=1e-7)
+
+
+@given(rate=rates, batch=st.integers(1, 40), budget=st.integers(1, 300))
+@settings(max_examples=100, deadline=None)
+def test_replace_keeps_the_compute(rate, batch, budget):
+    stage = schedule(budget, batch, rate, "replace")
+    assert stage.total == budget
+    assert stage.replayed == floor(budget * Fraction(rate))
+
+
+def test_replayed_places_are_spread_evenly():
+    stage = schedule(30_000, 100, "0.3", "replace")
+    places = np.concatenate([stage.batch(step).is_replayed for step in range(stage.steps)])
+    windows = np.convolve(places, np.ones(10), "valid")
+    assert set(windows) == {3.0}
+
+
+def test_no_float_creeps_in():
+    """0.1 as a float is a little more than a tenth, and would replay one sequence too few or many after long enough."""
+    stage = schedule(10**13, 10**6, "0.1", "replace")
+    part = stage.batch(9_999_999)
+    assert (part.replayed.stop, len(part.replayed)) == (10**12, 10**5)
+
+
+def test_refuses_rates_outside_0_to_1():
+    for rate in ("1", "-0.1", "1.5"):
+        with pytest.raises(ValueError, match="replay rate"):
+            schedule(10, 2, rate, "add")

@@ -1,0 +1,51 @@
+# The params, validated once, and what the rules ask of them.
+import json
+import sys
+
+from snakemake.exceptions import WorkflowError
+
+from palimpsest import recipe
+from palimpsest.errors import PalimpsestError
+from palimpsest.experiment import Experiment, checkpoints
+
+# The jobs run the command that belongs to this Python, whether its environment is active or not.
+shell.prefix(f"PATH={Path(sys.executable).parent}:$PATH; ")
+
+try:
+    EXPERIMENT = Experiment(config, Path(".snakemake/inventory.json"))
+except PalimpsestError as error:
+    raise WorkflowError(str(error)) from None
+
+
+def each_language(pattern):
+    """``pattern`` filled in for every language that is trained on."""
+    return expand(pattern, language=EXPERIMENT.params.languages)
+
+
+def each_checkpoint(pattern, *experiments):
+    """``pattern`` filled in for every checkpoint of some arms, each once."""
+    paths = dict.fromkeys(
+        lineage.path for arms in experiments for lineage in checkpoints(arms)
+    )
+    return expand(pattern, lineage=paths)
+
+
+def lineage_of(wildcards):
+    """The lineage that a path stands for; one that the params do not ask for (any more) cannot be made."""
+    if wildcards.lineage not in EXPERIMENT.lineages:
+        raise WorkflowError(
+            f"runs/{wildcards.lineage}: params.yaml asks for no such lineage"
+        )
+    return EXPERIMENT.lineages[wildcards.lineage]
+
+
+def spec(make):
+    """A rule param: what ``make`` says of the wildcards, as one line of JSON."""
+    return lambda wildcards: json.dumps(
+        make(wildcards), ensure_ascii=False, sort_keys=True
+    )
+
+
+wildcard_constraints:
+    language=r"[a-z]{2}",
+    root=r"[^/]+",

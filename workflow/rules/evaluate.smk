@@ -1,0 +1,83 @@
+# The loss matrix of every checkpoint, all of them together, and the page to read.
+
+
+rule evaluate:
+    input:
+        run="runs/{lineage}/manifest.json",
+        tokens=each_language("data/tokens/{language}/manifest.json"),
+        tokenizer="data/tokenizer/manifest.json",
+    output:
+        "results/evaluation/{lineage}/manifest.json",
+    log:
+        "logs/evaluate/{lineage}.log",
+    benchmark:
+        "logs/evaluate/{lineage}.tsv"
+    threads: EXPERIMENT.params.train.threads
+    resources:
+        gpu=int(CUDA),
+        mem_mb=4000,
+    params:
+        spec=spec(lambda w: recipe.evaluation(EXPERIMENT.params)),
+        tokens=each_language("data/tokens/{language}"),
+    shell:
+        "palimpsest --label evaluate/{wildcards.lineage} evaluate --spec {params.spec:q} "
+        "--parent runs/{wildcards.lineage} --tokens {params.tokens:q} --tokenizer data/tokenizer "
+        "--out results/evaluation/{wildcards.lineage} 2>&1 | tee {log}"
+
+
+rule gather:
+    input:
+        each_checkpoint("results/evaluation/{lineage}/manifest.json", EXPERIMENT.arms),
+        each_language("data/corpus/{language}/manifest.json"),
+    output:
+        "results/eval_all.json",
+        "results/metrics.json",
+        curves="results/plots/loss_curves.csv",
+        matrix="results/plots/loss_matrix.csv",
+        forgetting="results/plots/forgetting.csv",
+        ledger="results/plots/ledger.csv",
+    log:
+        "logs/gather.log",
+    benchmark:
+        "logs/gather.tsv"
+    threads: 1
+    params:
+        spec=spec(lambda w: EXPERIMENT.gathered()),
+    shell:
+        "palimpsest --label gather gather --spec {params.spec:q} 2>&1 | tee {log}"
+
+
+rule report:
+    input:
+        eval_all="results/eval_all.json",
+        curves="results/plots/loss_curves.csv",
+    output:
+        "results/report.html",
+    log:
+        "logs/report.log",
+    benchmark:
+        "logs/report.tsv"
+    threads: 1
+    params:
+        revision=recipe.REVISIONS["report"],
+    shell:
+        "palimpsest --label report report --eval-all {input.eval_all} --curves {input.curves} --out {output} 2>&1 | tee {log}"
+
+
+rule sweep:
+    input:
+        each_checkpoint(
+            "results/evaluation/{lineage}/manifest.json",
+            *(arms for _, arms in EXPERIMENT.sweep),
+        ),
+    output:
+        "results/sweep.json",
+    log:
+        "logs/sweep.log",
+    benchmark:
+        "logs/sweep.tsv"
+    threads: 1
+    params:
+        spec=spec(lambda w: EXPERIMENT.swept()),
+    shell:
+        "palimpsest --label sweep sweep --spec {params.spec:q} 2>&1 | tee {log}"
