@@ -94,7 +94,9 @@ def test_build_and_load(tokens, tmp_path):
     assert manifest.counts["draws"] == 7  # 24 new sequences: T = ⌊23/0.75⌋ + 1 = 31
     sequences = {language: Sequences(folder, "train", CONTEXT) for language, folder in tokens.items()}
     loaded = pool.load(tmp_path, sequences)
-    by_hand = Mixture([Part(Order("en", len(sequences["en"]), 1), 24), Part(Order("fr", len(sequences["fr"]), 1), 18)], 0)
+    by_hand = Mixture(
+        [Part(Order("en", len(sequences["en"]), 1), 24), Part(Order("fr", len(sequences["fr"]), 1), 18)], 0
+    )
     assert sorted(draws(loaded, 42)) == sorted(draws(by_hand, 42))
 
 

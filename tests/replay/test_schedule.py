@@ -43,7 +43,9 @@ def test_add_takes_the_fewest_steps_that_hold_the_new_sequences(rate, batch, bud
     assert (stage.total, stage.steps) == (position, ceil(Fraction(position, batch)))
 
 
-@pytest.mark.parametrize(("rate", "factor"), [("0.05", Fraction(20, 19)), ("0.25", Fraction(4, 3)), ("0.5", Fraction(2))])
+@pytest.mark.parametrize(
+    ("rate", "factor"), [("0.05", Fraction(20, 19)), ("0.25", Fraction(4, 3)), ("0.5", Fraction(2))]
+)
 def test_add_costs_what_the_paper_says(rate, factor):
     """⌈N/((1-α)B)⌉ steps: 1.33x the compute at 25 %, 2x at 50 %."""
     stage = schedule(11_921 * 4096, 4096, rate, "add")

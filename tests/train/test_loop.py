@@ -34,7 +34,9 @@ def spec(stage, language, past=(), replay=None, mer=None, **settings):
     return {
         "stage": stage,
         "stages": 3,
-        "new": [{"language": name, "budget": BUDGET} for name in ([language] if isinstance(language, str) else language)],
+        "new": [
+            {"language": name, "budget": BUDGET} for name in ([language] if isinstance(language, str) else language)
+        ],
         "past": [{"language": name, "budget": BUDGET, "rate": "0", "accounting": "add"} for name in past],
         "languages": ["en", "fr", "de"],
         "replay": replay,
@@ -176,7 +178,9 @@ def test_step_size_1_is_plain_training(mer, root, tmp_path):
     asked, inputs = mer
     train(asked | {"mer": {"interval": 7, "step_size": 1.0}}, inputs, tmp_path / "one", 1000)
     train(asked | {"mer": None}, inputs, tmp_path / "plain", 1000)
-    assert (tmp_path / "one" / "model.safetensors").read_bytes() == (tmp_path / "plain" / "model.safetensors").read_bytes()
+    assert (tmp_path / "one" / "model.safetensors").read_bytes() == (
+        tmp_path / "plain" / "model.safetensors"
+    ).read_bytes()
 
 
 def test_ledger_counts_what_the_batches_held(mer, straight):

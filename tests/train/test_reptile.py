@@ -35,9 +35,7 @@ def ours(steps, interval, step_size):
     """The same with torch's AdamW and our Reptile; interval None is plain training."""
     weights = torch.nn.Parameter(torch.tensor(START, dtype=torch.float32))
     matrix, vector = torch.tensor(A, dtype=torch.float32), torch.tensor(B, dtype=torch.float32)
-    optimizer = torch.optim.AdamW(
-        [weights], lr=LEARNING_RATE, betas=BETAS, eps=EPSILON, weight_decay=DECAY, fused=True
-    )
+    optimizer = torch.optim.AdamW([weights], lr=LEARNING_RATE, betas=BETAS, eps=EPSILON, weight_decay=DECAY, fused=True)
     reptile = Reptile([weights], interval, step_size) if interval else None
     trace = []
     for step in range(1, steps + 1):

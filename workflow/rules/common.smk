@@ -1,5 +1,6 @@
 # The params, validated once, and what the rules ask of them.
 import json
+import shutil
 import sys
 
 from snakemake.exceptions import WorkflowError
@@ -10,6 +11,9 @@ from palimpsest.experiment import Experiment, checkpoints
 
 # The jobs run the command that belongs to this Python, whether its environment is active or not.
 shell.prefix(f"PATH={Path(sys.executable).parent}:$PATH; ")
+
+# What a training takes of the resource `gpu`.
+GPU = 1 if shutil.which("nvidia-smi") else 0
 
 try:
     EXPERIMENT = Experiment(config, Path(".snakemake/inventory.json"))
@@ -40,7 +44,7 @@ def lineage_of(wildcards):
 
 
 def spec(make):
-    """A rule param: what ``make`` says of the wildcards, as one line of JSON."""
+    """A spec as one line of JSON, from what ``make`` says of the wildcards."""
     return lambda wildcards: json.dumps(
         make(wildcards), ensure_ascii=False, sort_keys=True
     )

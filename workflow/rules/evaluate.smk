@@ -14,7 +14,7 @@ rule evaluate:
         "logs/evaluate/{lineage}.tsv"
     threads: EXPERIMENT.params.train.threads
     resources:
-        gpu=int(CUDA),
+        gpu=GPU,
         mem_mb=4000,
     params:
         spec=spec(lambda w: recipe.evaluation(EXPERIMENT.params)),

@@ -1,8 +1,6 @@
 # The lineages: the initial model, then stage upon stage. One wildcard rule trains them all, in parallel where cores allow.
 # A rule declares only the manifest, written last: Snakemake removes the outputs of a job that failed, and checkpoints must stay.
 
-CUDA = Path("/dev/nvidia0").exists()
-
 
 rule init:
     input:
@@ -59,7 +57,7 @@ rule train:
         lineage=r"[^/]+/.+",
     threads: EXPERIMENT.params.train.threads
     resources:
-        gpu=int(CUDA),
+        gpu=GPU,
         mem_mb=4000,
         # Not a param: those are what a change of reruns, and this shapes nothing.
         checkpoint_interval=EXPERIMENT.params.train.checkpoint_interval,

@@ -1,0 +1,1 @@
+"""The report stage: results/eval_all.json and results/plots/loss_curves.csv as one page that needs nothing else."""

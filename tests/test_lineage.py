@@ -1,0 +1,114 @@
+"""Which edits lead to which checkpoints: what is shared, what is found again, and what is trained anew."""
+
+import pytest
+
+from palimpsest.lineage import lineages
+from palimpsest.params import override, parse
+
+PARAMS = parse(
+    {
+        "languages": ["en", "fr", "de"],
+        "arms": ["sequential", "replay", "reptile", "mer", "joint"],
+        "corpus": {"sources": {language: {"kind": "sample"} for language in ("en", "fr", "de")}},
+    },
+    "params.yaml",
+)
+
+
+def paths(point=None, inventories=None):
+    """Arm → the checkpoints of its lineage, first to last."""
+    asked = override(PARAMS, point) if point else PARAMS
+    found = lineages(asked, inventories or {})
+    return {arm: [lineage.path for lineage in seeds[0]] for arm, seeds in found.items()}
+
+
+def test_a_path_tells_its_history():
+    last = paths()["mer"][-1].split("/")
+    assert [segment.rsplit(".", 1)[0] for segment in last] == ["tiny-s0", "en", "fr+r25+mer", "de+r25+mer"]
+    assert paths({"replay.rate": 0.125})["replay"][-1].split("/")[-1].startswith("de+r12.5.")
+    assert paths()["reptile"][-1].split("/")[-1].startswith("de+reptile.")
+
+
+def test_the_folder_above_is_the_parent():
+    for chain in paths().values():
+        for parent, child in zip(chain[:-1], chain[1:], strict=True):
+            assert child.rsplit("/", 1)[0] == parent
+
+
+def test_all_arms_share_the_first_stage_and_joint_the_initial_model():
+    found = paths()
+    assert len({found[arm][1] for arm in ("sequential", "replay", "reptile", "mer")}) == 1
+    assert len({chain[0] for chain in found.values()}) == 1
+    assert len(found["joint"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("point", "changed"),
+    [
+        ({"replay.rate": 0.5}, {"replay", "mer"}),
+        ({"replay.scope": "balanced"}, {"replay", "mer"}),
+        ({"replay.accounting": "replace"}, {"replay", "mer"}),
+        ({"mer.step_size": 0.3}, {"reptile", "mer"}),
+        ({"mer.interval": 10}, {"reptile", "mer"}),
+    ],
+)
+def test_an_edit_of_the_method_leaves_the_first_stage_and_the_other_arms(point, changed):
+    before, after = paths(), paths(point)
+    for arm in before:
+        assert before[arm][:2] == after[arm][:2] or arm == "joint"
+        assert (before[arm] != after[arm]) == (arm in changed)
+        if arm in changed:
+            assert not set(before[arm][2:]) & set(after[arm][2:])
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        {"train.learning_rate": 5e-4}, {"train.steps": 100}, {"train.batch_size": 8}, {"train.threads": 2},
+        {"train.optimizer_state": "reset"}, {"train.schedule": "single_cosine"}, {"model.layers": 3},
+        {"model.preset": "nano"}, {"seeds": [1]}, {"tokenizer.vocab_size": 1000}, {"corpus.exact_dedup": False},
+        {"corpus.filters.gopher_quality.min_doc_words": 10}, {"corpus.minhash": None}, {"train.context_length": 64},
+    ],
+)  # fmt: skip
+def test_an_edit_of_anything_that_shapes_the_models_trains_every_stage_anew(point):
+    found = lineages(override(PARAMS, point), {})
+    after = {lineage.path for seeds in found.values() for last in seeds.values() for lineage in last}
+    trained = {path for path in after if "/" in path}
+    assert not trained & {path for chain in paths().values() for path in chain}
+
+
+@pytest.mark.parametrize("point", [{"evaluate.max_tokens": 5}, {"train.checkpoint_interval": 7}, {"arms": ["mer"]}])
+def test_an_edit_of_what_shapes_no_model_changes_no_path(point):
+    assert paths(point).items() <= paths().items()
+
+
+def test_taking_an_edit_back_finds_the_old_lineage():
+    assert paths({"replay.rate": 0.25}) == paths() == paths({"replay.rate": 0.250})
+
+
+def test_rate_0_is_the_sequential_arm():
+    found = paths({"replay.rate": 0})
+    assert found["replay"] == found["sequential"]
+    assert found["mer"] == found["reptile"]
+
+
+def test_a_changed_local_file_is_another_lineage_and_a_moved_one_is_not(tmp_path):
+    def of(path, inventory):
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text("text")
+        return paths({"corpus.sources": {**SAMPLES, "fr": {"kind": "local", "path": str(tmp_path / path)}}}, inventory)
+
+    SAMPLES = {language: {"kind": "sample"} for language in ("en", "de")}
+    assert of("a/t.txt", {"fr": "1"}) == of("b/t.txt", {"fr": "1"})
+    assert of("a/t.txt", {"fr": "1"})["replay"][1] != of("a/t.txt", {"fr": "2"})["replay"][1]
+
+
+def test_what_a_stage_may_replay_is_told_with_how_much_of_it_was_trained_on():
+    last = lineages(override(PARAMS, {"replay.accounting": "replace"}), {})["replay"][0]
+    spec = last.pool_spec()
+    budget = PARAMS.train.steps * PARAMS.train.batch_size
+    assert spec["past"] == [
+        {"language": "en", "budget": budget, "rate": "0", "accounting": "add"},
+        {"language": "fr", "budget": budget, "rate": "0.25", "accounting": "replace"},
+    ]
+    assert last.past == ["en", "fr"]

@@ -1,0 +1,117 @@
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palimpsest.errors import ParamsError
+from palimpsest.params import grid, load, override, parse
+
+ROOT = Path(__file__).parents[1]
+SOURCES = {language: {"kind": "sample"} for language in ("en", "fr", "de")}
+
+
+def values(**changes):
+    return {"languages": ["en", "fr"], "corpus": {"sources": SOURCES}} | changes
+
+
+def test_the_params_of_the_repository_are_valid():
+    params = load(ROOT / "params.yaml")
+    assert params.languages == ["en", "fr", "de"]
+    assert set(params.corpus.sources) == {"en", "fr", "de", "ar", "ja"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"replay": {"rate": 1}}, r"replay\.rate: found 1: must be in \[0, 1\)"),
+        ({"replay": {"rate": -0.1}}, r"replay\.rate: found -0\.1: must be in \[0, 1\)"),
+        ({"replay": {"rate": "lots"}}, r"replay\.rate: found 'lots': must be a number"),
+        ({"replay": {"rat": 0.5}}, r"replay\.rat: unknown key"),
+        ({"replay": {"scope": "all"}}, r"replay\.scope: found 'all': .*'past' or 'balanced'"),
+        ({"mer": {"step_size": 1.5}}, r"mer\.step_size: found 1\.5: .*less than or equal to 1"),
+        ({"mer": {"interval": 0}}, r"mer\.interval: found 0: .*greater than 0"),
+        ({"mer": {"interval": 151}}, r"mer\.interval: 151 steps are more than the 150 of a stage"),
+        ({"train": {"steps": "many"}}, r"train\.steps: found 'many': .*integer"),
+        ({"train": {"steps": True}}, r"train\.steps: found True: .*integer"),
+        ({"train": {"learning_rate": 1e-5}}, r"min_learning_rate 0\.0001 is above learning_rate 1e-05"),
+        ({"languages": ["en", "it"]}, r"languages: 'it' has no entry in corpus\.sources; it has en, fr, de"),
+        ({"languages": ["en", "en"]}, r"languages: .* names something twice"),
+        ({"languages": []}, r"languages: .*at least 1"),
+        ({"arms": ["replay", "mre"]}, r"arms\.1: found 'mre': .*'sequential', 'replay'"),
+        ({"model": {"heads": 3}}, r"width 128 must be a multiple of twice the heads 3"),
+        (
+            {"tokenizer": {"path": "nowhere/tokenizer.json"}},
+            r"tokenizer\.path: 'nowhere/tokenizer\.json': no such file",
+        ),
+        ({"sweep": {"mer.epsilon": [0.1]}}, r"sweep: 'mer\.epsilon' is not a key"),
+        ({"sweep": {"replay.rate": [0.1, 1.0]}}, r"replay\.rate: found 1\.0: must be in \[0, 1\)"),
+        ({"seeds": [-1]}, r"seeds\.0: found -1: .*greater than or equal to 0"),
+    ],
+)
+def test_what_is_refused_is_named_with_its_value_and_what_is_allowed(changes, told):
+    with pytest.raises(ParamsError, match=told) as refused:
+        parse(values(**changes), "params.yaml")
+    assert str(refused.value).startswith("params.yaml: ")
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ({"kind": "smple"}, r"corpus\.sources\.en: .*'sample', 'local', 'hf'"),
+        ({"kind": "local"}, r"corpus\.sources\.en\.path: missing"),
+        (
+            {"kind": "local", "path": "no/such/*.jsonl"},
+            r"corpus\.sources\.en\.path: 'no/such/\*\.jsonl' matches no file",
+        ),
+        (
+            {"kind": "local", "path": "${NO_SUCH_VARIABLE}/a.txt"},
+            "the environment variable NO_SUCH_VARIABLE is not set",
+        ),
+        ({"kind": "hf", "dataset": "owner/name"}, "revision must be a commit hash of 40 hex digits"),
+        ({"kind": "hf", "dataset": "owner/name", "revision": "main"}, "found 'main'; a branch or tag can move"),
+        ({"kind": "sample", "documents": 2.5}, r"corpus\.sources\.en\.documents: found 2\.5"),
+    ],
+)
+def test_a_source_that_cannot_be_is_refused(source, told):
+    with pytest.raises(ParamsError, match=told):
+        parse(values(corpus={"sources": SOURCES | {"en": source}}), "params.yaml")
+
+
+def test_unknown_languages_are_refused():
+    with pytest.raises(ParamsError, match="unknown language 'xx'; allowed: af am"):
+        parse(values(corpus={"sources": SOURCES | {"xx": {"kind": "sample"}}}), "params.yaml")
+    with pytest.raises(ParamsError, match="the sample corpus has no 'it'"):
+        parse(values(corpus={"sources": SOURCES | {"it": {"kind": "sample"}}}), "params.yaml")
+
+
+def test_every_problem_is_told_at_once():
+    with pytest.raises(ParamsError) as refused:
+        parse(values(replay={"rate": 2}, train={"steps": 0}), "params.yaml")
+    assert len(str(refused.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("text", ["a: [", "- just\n- a list\n", ""])
+def test_files_that_are_no_params_are_refused(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(ParamsError, match=r"params\.yaml"):
+        load(tmp_path / "params.yaml")
+
+
+@given(st.decimals("0", "0.999", places=3))
+def test_the_rate_is_the_decimal_that_was_written(rate):
+    written = yaml.safe_load(f"rate: {rate}")
+    assert Fraction(str(parse(values(replay=written), "p").replay.rate)) == Fraction(rate)
+
+
+def test_sweeps_are_grids_of_valid_params():
+    params = parse(values(sweep={"replay.rate": [0, 0.5], "mer.step_size": [0.1, 1.0]}), "p")
+    points = grid(params.sweep)
+    assert points == [{"replay.rate": r, "mer.step_size": e} for r in (0, 0.5) for e in (0.1, 1.0)]
+    changed = override(params, points[3])
+    assert (float(changed.replay.rate), changed.mer.step_size, changed.sweep) == (0.5, 1.0, {})
+    assert changed.model_dump(exclude={"replay", "mer", "sweep"}) == params.model_dump(
+        exclude={"replay", "mer", "sweep"}
+    )

@@ -1,0 +1,123 @@
+"""Snakemake runs, DVC remembers: each finds nothing to do after the other, and an edit of the replay rate reruns little.
+
+These tests go on from each other's state, as a user's days do.
+"""
+
+import json
+import re
+
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+AFTER_AN_EDIT_OF_THE_RATE = {"replay": 1, "train": 1, "evaluate": 1, "gather": 1, "report": 1}
+
+
+def skipped(said):
+    """The DVC stages that did not run."""
+    return set(re.findall(r"Stage '(\w+)' didn't change, skipping", said))
+
+
+def trained(project):
+    return {path.parent: (path.parent / "model.safetensors").stat().st_mtime_ns for path in trained_manifests(project)}
+
+
+def trained_manifests(project):
+    return [path for path in (project.folder / "runs").rglob("manifest.json") if path.parent.parent.name != "runs"]
+
+
+def test_dvc_repro_does_the_whole_job_and_snakemake_then_has_nothing_to_do(project):
+    project.run("dvc", "repro")
+    results = json.loads((project.folder / "results" / "eval_all.json").read_text())
+    assert set(results["arms"]) == {"sequential", "replay"}
+    assert project.would_run() == {}
+    assert skipped(project.run("dvc", "repro")) == {"corpus", "tokens", "train", "evaluate"}
+    shown = project.run("dvc", "metrics", "show", "--json")
+    assert "retained_loss" in shown
+    project.run("dvc", "plots", "show", "--out", "plots_html")
+    assert (project.folder / "plots_html" / "index.html").is_file()
+    project.run("rm", "-r", "plots_html")
+    project.commit("first")
+    project.run("git", "tag", "first")
+
+
+def test_an_edit_of_the_rate_reruns_pools_later_stages_evaluation_and_report_alone(project):
+    project.params(replay={"rate": 0.5})
+    assert project.would_run() == AFTER_AN_EDIT_OF_THE_RATE
+    before = trained(project)
+    project.run("snakemake", "--cores", "2", "results/eval_all.json", "results/report.html")
+    assert len(trained(project)) == len(before) + 1
+    assert before.items() <= trained(project).items()
+    assert project.would_run() == {}
+
+
+def test_after_a_plain_snakemake_dvc_commit_leaves_dvc_nothing_to_do(project):
+    project.run("dvc", "commit", "-f")
+    assert skipped(project.run("dvc", "repro")) == {"corpus", "tokens", "train", "evaluate"}
+    assert project.would_run() == {}
+    project.commit("second")
+
+
+def test_taking_the_edit_back_trains_nothing(project):
+    project.params()
+    assert project.would_run() == {"gather": 1, "report": 1}
+    before = trained(project)
+    project.run("dvc", "repro")
+    assert trained(project) == before
+    assert project.would_run() == {}
+    project.run("git", "checkout", "-q", "--", ".")
+    project.run("dvc", "checkout")
+    assert project.would_run() == {}
+
+
+def test_an_older_revision_checked_out_is_idle(project):
+    project.run("git", "checkout", "-q", "first")
+    project.run("dvc", "checkout")
+    assert project.would_run() == {}
+    project.run("git", "checkout", "-q", "-")
+    project.run("dvc", "checkout")
+    assert project.would_run() == {}
+
+
+def test_a_fresh_clone_after_a_pull_is_idle(project, tmp_path):
+    remote = tmp_path / "remote"
+    project.run("dvc", "remote", "add", "-d", "--local", "store", str(remote))
+    project.run("dvc", "push")
+    clone = type(project)(tmp_path / "clone")
+    project.run("git", "clone", "-q", str(project.folder), str(clone.folder))
+    clone.run("dvc", "remote", "add", "-d", "--local", "store", str(remote))
+    clone.run("dvc", "pull")
+    assert clone.would_run() == {}
+    assert skipped(clone.run("dvc", "repro")) == {"corpus", "tokens", "train", "evaluate"}
+
+
+def test_wrong_params_are_refused_before_anything_runs(project):
+    project.params(replay={"rate": 1.5})
+    said = project.run("snakemake", "-n", check=False)
+    assert "params.yaml: replay.rate: found 1.5: must be in [0, 1)" in said
+    assert "Traceback" not in said
+    project.params()
+
+
+def test_each_dvc_stage_lists_every_param_that_its_jobs_use(project):
+    """dvc.yaml against the rules: an edit that changes what a Snakemake target would run must be one that DVC sees."""
+    stages = yaml.safe_load((project.folder / "dvc.yaml").read_text())["stages"]
+    edits = {
+        "corpus.min_language_score": {"corpus": project.small["corpus"] | {"min_language_score": 0.1}},
+        "tokenizer.vocab_size": {"tokenizer": {"vocab_size": 300}},
+        "train.steps": {"train": project.small["train"] | {"steps": 10}},
+        "model.layers": {"model": project.small["model"] | {"layers": 2}},
+        "seeds": {"seeds": [1]},
+        "arms": {"arms": ["sequential"]},
+        "languages": {"languages": ["fr", "en"]},
+        "replay.rate": {"replay": {"rate": 0.1}},
+        "evaluate.max_tokens": {"evaluate": {"max_tokens": 500}},
+    }
+    targets = {"corpus": "corpus_all", "tokens": "tokens_all", "train": "train_all", "evaluate": "all"}
+    for key, edit in edits.items():
+        project.params(**edit)
+        for stage, target in targets.items():
+            idle = "Nothing to be done" in project.run("snakemake", "-n", target)
+            seen = any(key == name or key.startswith(f"{name}.") for name in stages[stage]["params"])
+            assert idle or seen, f"{stage}: an edit of {key} runs jobs that DVC would not start"
+    project.params()
