@@ -14,7 +14,7 @@ LANGUAGES = ("en", "fr", "de", "ar", "ja")
 
 
 def write_tokens(folder: Path, language: str, documents: int = 60, seed: int = 0) -> Path:
-    """A data/tokens/{language} of random documents; each language has tokens of its own, so that it can be learnt and forgotten."""
+    """A data/tokens/{language} of random documents; each language has tokens of its own."""
     rng = np.random.default_rng([seed, *language.encode()])
     low = 1 + 50 * LANGUAGES.index(language)
     counts = {}

@@ -1,5 +1,4 @@
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -43,7 +42,7 @@ def test_an_atomic_file_keeps_the_old_contents_when_writing_fails(tmp_path):
     with pytest.raises(RuntimeError), atomic_file(path) as file:
         file.write(b"half")
         raise RuntimeError
-    assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["file"]
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_a_process_killed_while_writing_leaves_the_old_file(tmp_path):

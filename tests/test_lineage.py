@@ -1,5 +1,7 @@
 """Which edits lead to which checkpoints: what is shared, what is found again, and what is trained anew."""
 
+from itertools import pairwise
+
 import pytest
 
 from palimpsest.lineage import lineages
@@ -31,7 +33,7 @@ def test_a_path_tells_its_history():
 
 def test_the_folder_above_is_the_parent():
     for chain in paths().values():
-        for parent, child in zip(chain[:-1], chain[1:], strict=True):
+        for parent, child in pairwise(chain):
             assert child.rsplit("/", 1)[0] == parent
 
 

@@ -19,8 +19,8 @@ class Experiment:
 
     def __init__(self, config: dict[str, Any], cache: Path) -> None:
         self.params = parse(config, "params.yaml")
-        # Local files are looked at each time, so that one that was changed or added is seen; the cache knows their hashes.
-        self.inventories = {
+        # Local files are looked at each time, so that a changed or added one is seen; the cache knows their hashes.
+        self.inventories: dict[str, str | None] = {
             language: inventory.digest(expand(source.path), cache)
             for language, source in self.params.corpus.sources.items()
             if isinstance(source, LocalSource) and language in self.params.languages
@@ -34,7 +34,7 @@ class Experiment:
 
     @cached_property
     def lineages(self) -> dict[str, Lineage]:
-        """Every checkpoint that is asked for, by path; from the params and never by a glob, since checkouts bring folders."""
+        """Every checkpoint that is asked for, by path; never by a glob, since checkouts bring folders."""
         return {
             lineage.path: lineage
             for arms in [self.arms, *(arms for _, arms in self.sweep)]

@@ -52,7 +52,7 @@ def test_flops_equal_those_that_torch_counts(model):
         loss = eager(input_ids=ids).logits.sum()
         forward = counter.get_total_flops()
         loss.backward()
-    # torch also counts the rotary angles, a product of position and frequency for each head dimension, as a matrix product.
+    # torch also counts the rotary angles, position times frequency for each head dimension, as a matrix product.
     rotary = 3 * CONTEXT * (SHAPE["width"] // SHAPE["heads"])
     assert abs(forward - forward_flops_per_token(eager.config, CONTEXT) * ids.numel()) <= rotary
     total = counter.get_total_flops()

@@ -26,7 +26,7 @@ def test_is_the_same_for_any_batch_of_positions():
 
 @pytest.mark.parametrize("n", [6, 5000])
 def test_every_place_is_equally_likely(n):
-    """Over many keys, the image of a fixed position is uniform, and so is the distance between two neighbours' images."""
+    """Over many keys, a position's image is uniform, and so is the distance between two neighbours' images."""
     images = np.array([Permutation(n, derive_key("test", key))(np.array([0, 1])) for key in range(3000)])
     cells = min(n, 50)
     for values in (images[:, 0], images[:, 1], (images[:, 1] - images[:, 0]) % n - (n == 6)):

@@ -33,7 +33,7 @@ def test_past_pool_holds_exactly_what_was_trained_on_and_repeats_nothing_before_
 
 
 def test_past_draws_are_uniform_as_those_of_a_brute_force_reservoir():
-    """How often each sequence is among the first 30 draws, over many seeds: ours and a reservoir's (algorithm R) are both flat."""
+    """How often each sequence is among the first 30 draws: ours and a reservoir's (algorithm R) are both flat."""
     size, wanted, runs = 120, 30, 1500
     ours, reservoir = np.zeros(size), np.zeros(size)
     starts = np.cumsum([0, 60, 40, 20])

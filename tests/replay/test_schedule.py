@@ -14,7 +14,7 @@ rates = st.decimals(0, "0.95", places=4).map(str)
 @given(rate=rates, batch=st.integers(1, 40), budget=st.integers(1, 300))
 @settings(max_examples=100, deadline=None)
 def test_counts_follow_the_formula_in_exact_arithmetic(rate, batch, budget):
-    """Batch i holds ⌊(i+1)αB⌋ - ⌊iαB⌋ replayed sequences; all batches but the last are full; ordinals go on without a gap."""
+    """Batch i holds ⌊(i+1)αB⌋ - ⌊iαB⌋ replayed sequences; all but the last are full; ordinals have no gap."""
     alpha = Fraction(rate)
     stage = schedule(budget, batch, rate, "add")
     new = replayed = 0

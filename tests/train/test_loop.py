@@ -128,16 +128,16 @@ def test_sigterm_keeps_a_checkpoint_and_exits_non_zero(mer, straight, tmp_path):
 
 
 def test_a_checkpoint_that_was_cut_short_is_passed_over(mer, straight, tmp_path):
-    class Died(Exception):
+    class DiedError(Exception):
         pass
 
     def die(*_arguments, **_options):
-        raise Died
+        raise DiedError
 
     out = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("palimpsest.train.checkpoint.write_json", die)
-        with pytest.raises(Died):
+        with pytest.raises(DiedError):
             train(*mer, out, 10)
     assert list(out.glob(".checkpoint-*.tmp")) and not list(out.glob("checkpoint-*"))
     train(*mer, out, 10)
@@ -154,7 +154,7 @@ def test_a_finished_training_is_recognised_and_only_its_manifest_written(mer, st
     same_files(out, straight)
 
 
-def test_another_training_never_adopts_what_lies_there(mer, straight, root, tmp_path):
+def test_another_training_never_adopts_what_lies_there(mer, straight, tmp_path):
     """The folder holds a finished run of ε = 0.5; asked for ε = 0.9 there, training begins anew and ends elsewhere."""
     out = tmp_path / "run"
     shutil.copytree(straight, out)
@@ -174,7 +174,7 @@ def test_micro_batches_change_nothing_but_the_order_of_sums(root, tokens, tokeni
         torch.testing.assert_close(micro[name], whole[name], rtol=1e-3, atol=1e-4)
 
 
-def test_step_size_1_is_plain_training(mer, root, tmp_path):
+def test_step_size_1_is_plain_training(mer, tmp_path):
     asked, inputs = mer
     train(asked | {"mer": {"interval": 7, "step_size": 1.0}}, inputs, tmp_path / "one", 1000)
     train(asked | {"mer": None}, inputs, tmp_path / "plain", 1000)

@@ -50,7 +50,7 @@ def ours(steps, interval, step_size):
 
 @pytest.mark.parametrize(("interval", "step_size"), [(7, 0.1), (7, 0.5), (1, 0.3), (50, 0.9), (64, 0.25)])
 def test_equals_the_twin_at_every_step(interval, step_size):
-    """100 steps: 7 and 64 leave a partial window at the end. Every step after an interpolation starts from its result."""
+    """100 steps: 7 and 64 leave a partial window at the end. Each step after an interpolation starts from it."""
     np.testing.assert_allclose(ours(100, interval, step_size), twin(100, interval, step_size), rtol=2e-4, atol=2e-5)
 
 
@@ -66,7 +66,7 @@ def test_step_size_0_restores_the_anchor_to_the_bit():
 
 
 def test_the_next_optimiser_step_starts_from_the_interpolated_weights():
-    """A step on zero gradients and no moments only decays the weights: whatever it started from is seen in the result."""
+    """A step on zero gradients only decays the weights: whatever it started from is seen in the result."""
     weights = torch.nn.Parameter(torch.ones(4))
     optimizer = torch.optim.AdamW([weights], lr=0.1, weight_decay=0.5, fused=True)
     reptile = Reptile([weights], 1, 0.25)

@@ -42,7 +42,8 @@ class Project:
         environment = {
             "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin", "HOME": str(self.folder.parent), "CUDA_VISIBLE_DEVICES": "",
             "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.org",
-            "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.org", "DVC_SITE_CACHE_DIR": str(self.folder.parent / "dvc-site"),
+            "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.org",
+            "DVC_SITE_CACHE_DIR": str(self.folder.parent / "dvc-site"),
         }  # fmt: skip
         done = subprocess.run(
             command, cwd=self.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT

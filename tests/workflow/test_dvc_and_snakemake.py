@@ -1,4 +1,4 @@
-"""Snakemake runs, DVC remembers: each finds nothing to do after the other, and an edit of the replay rate reruns little.
+"""Snakemake runs, DVC remembers: each is idle after the other, and an edit of the replay rate reruns little.
 
 These tests go on from each other's state, as a user's days do.
 """
