@@ -7,8 +7,14 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "palimpsest"
 ORDER = ["errors", "artifact", "params", "recipe", "lineage", "raw", "corpus", "tokens", "replay", "flops", "losses",
-         "model", "train", "evaluate", "report", "experiment", "cli"]  # fmt: skip
-ONLY_IN = {"datatrove": {"raw", "corpus"}, "lm_eval": {"evaluate"}, "pydantic": {"params"}, "jinja2": {"report"}}
+         "model", "train", "evaluate", "report", "experiment", "reference", "cli"]  # fmt: skip
+ONLY_IN = {
+    "datatrove": {"raw", "corpus"},
+    "lm_eval": {"evaluate"},
+    "pydantic": {"params", "reference"},
+    "pydantic_core": {"reference"},
+    "jinja2": {"report"},
+}
 NO_TORCH = {"params", "lineage", "recipe", "raw", "corpus", "tokens", "replay", "report"}
 
 

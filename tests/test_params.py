@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from palimpsest.errors import ParamsError
 from palimpsest.params import grid, load, override, parse
+from palimpsest.reference import markdown
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {language: {"kind": "sample"} for language in ("en", "fr", "de")}
@@ -21,6 +22,10 @@ def test_the_params_of_the_repository_are_valid():
     params = load(ROOT / "params.yaml")
     assert params.languages == ["en", "fr", "de"]
     assert set(params.corpus.sources) == {"en", "fr", "de", "ar", "ja"}
+
+
+def test_the_reference_page_is_the_one_that_the_declarations_make():
+    assert (ROOT / "docs" / "params.md").read_text() == markdown(), "palimpsest reference > docs/params.md"
 
 
 @pytest.mark.parametrize(

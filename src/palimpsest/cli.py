@@ -118,6 +118,12 @@ def _check(options: argparse.Namespace) -> None:
     logger.info("%s is valid", options.params)
 
 
+def _reference(_options: argparse.Namespace) -> None:
+    from palimpsest.reference import markdown
+
+    sys.stdout.write(markdown())
+
+
 def _by_language(folders: list[Path]) -> dict[str, Path]:
     return {folder.name: folder for folder in folders}
 
@@ -172,6 +178,7 @@ def _parser() -> argparse.ArgumentParser:
     folder(command, "eval-all")
     command = stage("check", _check, "validate a params file", spec=False)
     command.add_argument("params", type=Path, nargs="?", default=Path("params.yaml"))
+    stage("reference", _reference, "print docs/params.md", spec=False)
     return parser
 
 

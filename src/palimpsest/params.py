@@ -173,7 +173,7 @@ class Tokenizer(Section):
 class Model(Section):
     """A Llama model. A preset names the shape; any other key here overrides it."""
 
-    preset: Literal["nano", "tiny", "small", "99M", "560M", "1B"] = "tiny"
+    preset: Literal["nano", "tiny", "small", "99M", "560M", "1B"] = Field("tiny", description="a named shape")
     layers: PositiveInt | None = Field(None, description="transformer blocks")
     width: PositiveInt | None = Field(None, description="hidden size")
     heads: PositiveInt | None = Field(None, description="attention heads; must divide the width")
@@ -219,8 +219,8 @@ class Train(Section):
     )
     optimizer_state: Literal["carry", "reset"] = Field("carry", description="AdamW's moments at a stage boundary")
     weight_decay: Annotated[float, Field(ge=0)] = Field(0.1, description="AdamW's decoupled weight decay (matrices)")
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    beta1: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="AdamW's decay of the mean gradient")
+    beta2: Annotated[float, Field(ge=0, lt=1)] = Field(0.95, description="AdamW's decay of the mean squared gradient")
     epsilon: Annotated[float, Field(gt=0)] = Field(1e-8, description="AdamW's epsilon")
     grad_clip: Annotated[float, Field(gt=0)] = Field(1.0, description="largest global norm of the gradient")
     threads: PositiveInt = Field(1, description="torch threads of one training; sums depend on it, so bytes do")
@@ -292,7 +292,10 @@ class Params(Section):
     train: Train = Train()
     replay: Replay = Replay()
     mer: Mer = Mer()
-    arms: Annotated[list[Arm], Field(min_length=1)] = Field(["sequential", "replay", "mer", "joint"])
+    arms: Annotated[list[Arm], Field(min_length=1)] = Field(
+        ["sequential", "replay", "mer", "joint"],
+        description="what is compared: sequential, replay, reptile, mer, joint",
+    )
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
         [0], description="one run of every arm for each; a seed sets the initial weights and the order of the data"
     )

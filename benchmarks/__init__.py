@@ -1,0 +1,14 @@
+"""Speed and memory, each beside a peer or the physical limit in one run: ``python -m benchmarks.NAME``.
+
+A benchmark prints its measurements and, as its last line, one JSON object: ``name``, ``peer`` (what it is measured against), ``n``
+(how often) and ``ratios`` (a number by name). Machines are noisy and shared, so that ratios are quoted, never seconds.
+"""
+
+import json
+import sys
+
+
+def conclude(name: str, peer: str, n: int, ratios: dict[str, float]) -> None:
+    """Print the last line."""
+    rounded = {key: round(value, 6) for key, value in ratios.items()}
+    sys.stdout.write(json.dumps({"name": name, "peer": peer, "n": n, "ratios": rounded}) + "\n")
