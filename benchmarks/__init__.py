@@ -1,7 +1,8 @@
 """Speed and memory, each beside a peer or the physical limit in one run: ``python -m benchmarks.NAME``.
 
-A benchmark prints its measurements and, as its last line, one JSON object: ``name``, ``peer`` (what it is measured against), ``n``
-(how often) and ``ratios`` (a number by name). Machines are noisy and shared, so that ratios are quoted, never seconds.
+A benchmark prints its measurements and, as its last line, one JSON object: ``name``, ``peer`` (what it is measured
+against), ``n`` (how often) and ``ratios`` (a number by name). Machines are noisy and shared, so that ratios are quoted,
+never seconds.
 """
 
 import json

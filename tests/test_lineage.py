@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from palimpsest.lineage import lineages
-from palimpsest.params import override, parse
+from palimpsest.params import Params, parse
 
 PARAMS = parse(
     {
@@ -17,9 +17,21 @@ PARAMS = parse(
 )
 
 
+def edited(point):
+    """The params with some dotted keys changed, as by an edit of the file."""
+    values = PARAMS.model_dump()
+    for dotted, value in point.items():
+        *sections, key = dotted.split(".")
+        place = values
+        for section in sections:
+            place = place[section]
+        place[key] = value
+    return Params.model_validate(values)
+
+
 def paths(point=None, inventories=None):
     """Arm → the checkpoints of its lineage, first to last."""
-    asked = override(PARAMS, point) if point else PARAMS
+    asked = edited(point) if point else PARAMS
     found = lineages(asked, inventories or {})
     return {arm: [lineage.path for lineage in seeds[0]] for arm, seeds in found.items()}
 
@@ -73,7 +85,7 @@ def test_an_edit_of_the_method_leaves_the_first_stage_and_the_other_arms(point, 
     ],
 )  # fmt: skip
 def test_an_edit_of_anything_that_shapes_the_models_trains_every_stage_anew(point):
-    found = lineages(override(PARAMS, point), {})
+    found = lineages(edited(point), {})
     after = {lineage.path for seeds in found.values() for last in seeds.values() for lineage in last}
     trained = {path for path in after if "/" in path}
     assert not trained & {path for chain in paths().values() for path in chain}
@@ -106,7 +118,7 @@ def test_a_changed_local_file_is_another_lineage_and_a_moved_one_is_not(tmp_path
 
 
 def test_what_a_stage_may_replay_is_told_with_how_much_of_it_was_trained_on():
-    last = lineages(override(PARAMS, {"replay.accounting": "replace"}), {})["replay"][0]
+    last = lineages(edited({"replay.accounting": "replace"}), {})["replay"][0]
     spec = last.pool_spec()
     budget = PARAMS.train.steps * PARAMS.train.batch_size
     assert spec["past"] == [
@@ -114,3 +126,11 @@ def test_what_a_stage_may_replay_is_told_with_how_much_of_it_was_trained_on():
         {"language": "fr", "budget": budget, "rate": "0.25", "accounting": "replace"},
     ]
     assert last.past == ["en", "fr"]
+
+
+def test_a_given_tokenizer_counts_by_its_contents_and_not_by_its_place(tmp_path):
+    def of(name, text):
+        (tmp_path / name).write_text(text)
+        return paths({"tokenizer.path": str(tmp_path / name)})
+
+    assert of("a.json", "1") == of("b.json", "1") != of("a.json", "2")

@@ -8,7 +8,7 @@ from typing import Any
 
 from palimpsest import recipe
 from palimpsest.lineage import Lineage, lineages
-from palimpsest.params import LocalSource, expand, grid, override, parse
+from palimpsest.params import HfSource, LocalSource, Source, expand, grid, override, parse
 from palimpsest.raw import inventory
 
 Arms = dict[str, dict[int, Lineage]]
@@ -21,9 +21,9 @@ class Experiment:
         self.params = parse(config, "params.yaml")
         # Local files are looked at each time, so that a changed or added one is seen; the cache knows their hashes.
         self.inventories: dict[str, str | None] = {
-            language: inventory.digest(expand(source.path), cache)
-            for language, source in self.params.corpus.sources.items()
-            if isinstance(source, LocalSource) and language in self.params.languages
+            language: inventory.digest(pattern, cache)
+            for language in self.params.languages
+            if (pattern := local_files(self.params.corpus.sources[language]))
         }
         self.arms = lineages(self.params, self.inventories)
         self.sweep = [
@@ -52,6 +52,15 @@ class Experiment:
         """What results/sweep.json is made of."""
         points = [{"values": point, "arms": _finals(arms)} for point, arms in self.sweep]
         return {"points": points, "bootstrap": self.params.evaluate.bootstrap}
+
+
+def local_files(source: Source) -> str | None:
+    """The glob of a source that lies on this machine."""
+    if isinstance(source, LocalSource):
+        return expand(source.path)
+    if isinstance(source, HfSource) and Path(source.dataset).is_dir():
+        return f"{source.dataset}/{source.files}"
+    return None
 
 
 def checkpoints(arms: Arms) -> list[Lineage]:

@@ -113,6 +113,7 @@ def _stage(params: Params, parent: Lineage, languages: list[str], data: dict[str
         "train": params.train.model_dump(mode="json", exclude={"checkpoint_interval"}),
         "data": data,
         "revision": REVISIONS["train"],
+        **({"pool_revision": REVISIONS["replay"]} if replay else {}),
     }
     segment = "joint" if joint else languages[0] + _label(replay, mer)
     path = f"{parent.path}/{segment}.{fingerprint([parent.path, spec])[:_DIGITS]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,9 @@ def save_model(model: PreTrainedModel, folder: Path, tokenizer: Path) -> list[Pa
     else:
         _export_tokenizer(tokenizer, folder, model.config)
     names = ("config.json", "generation_config.json", "model.safetensors", *TOKENIZER_FILES)
+    for name in names:
+        with (folder / name).open("rb") as file:
+            os.fsync(file.fileno())
     return [folder / name for name in names]
 
 

@@ -36,7 +36,7 @@ def expand(path: str) -> str:
 class Section(BaseModel):
     """A part of params.yaml. Unknown keys are refused, and values are not coerced from other types."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class SampleSource(Section):
@@ -258,8 +258,10 @@ class Replay(Section):
         if isinstance(rate, bool) or not isinstance(rate, int | float | Decimal):
             raise ValueError("must be a number in [0, 1)")
         exact = Decimal(str(rate))
-        if not 0 <= exact < 1:
+        if not exact.is_finite() or not 0 <= exact < 1:
             raise ValueError("must be in [0, 1)")
+        if exact != round(exact, 9):
+            raise ValueError("must have at most nine decimals")
         return exact
 
 
@@ -358,12 +360,21 @@ def grid(sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
     return points
 
 
+# A point of a sweep shares the data and the evaluation with the others, so that only what shapes a training may differ.
+_SWEPT = re.compile(r"(model|replay|mer|train)\.(?!context_length|threads|checkpoint_interval|eval_)\w+")
+
+
 def override(params: Params, point: dict[str, Any], origin: str = "sweep") -> Params:
-    """The params with dotted keys replaced, validated again, without a sweep of their own."""
+    """The params with dotted keys replaced as a sweep does, validated again, without a sweep of their own."""
     values = params.model_dump()
     values["sweep"] = {}
     for dotted, value in point.items():
         *sections, key = dotted.split(".")
+        if not _SWEPT.fullmatch(dotted):
+            raise ParamsError(
+                f"{origin}: sweep: {dotted!r} cannot be swept; keys of model, train, replay and mer can, which shape a "
+                "training alone (train.context_length and train.threads cannot)"
+            )
         place = values
         for section in sections:
             place = place.get(section) if isinstance(place, dict) else None  # type: ignore[assignment]

@@ -6,15 +6,22 @@ see whether a stage must run again, so an unrelated edit reruns nothing.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from palimpsest.artifact import fingerprint
-from palimpsest.params import LocalSource, Params
+from palimpsest.artifact import file_digest, fingerprint
+from palimpsest.params import Params, expand
 
 # Raised when a stage's output changes meaning, since no tool sees a change of code behind a command line.
 REVISIONS = {"raw": 1, "corpus": 1, "tokenizer": 1, "tokens": 1, "replay": 1, "train": 1, "evaluate": 1, "report": 1}
 
 Spec = dict[str, Any]
+
+
+def placeless(source: Spec) -> Spec:
+    """A source without where its files lie on this machine; a dataset on the hub is a name and stays."""
+    local = "dataset" in source and Path(source["dataset"]).is_dir()
+    return {key: value for key, value in source.items() if key != "path" and not (key == "dataset" and local)}
 
 
 def raw(params: Params, language: str, inventory: str | None) -> Spec:
@@ -31,7 +38,10 @@ def corpus(params: Params, language: str) -> Spec:
 
 
 def tokenizer(params: Params) -> Spec:
+    """A given tokenizer file is told by its contents, so that one replaced in its place is seen."""
     settings = params.tokenizer.model_dump(mode="json")
+    if params.tokenizer.path:
+        settings["content"] = file_digest(Path(expand(params.tokenizer.path)))
     return {"languages": sorted(params.languages), "tokenizer": settings, "revision": REVISIONS["tokenizer"]}
 
 
@@ -54,7 +64,7 @@ def report(params: Params) -> Spec:
     """The resolved params, without the places of the user's files."""
     values = params.model_dump(mode="json")
     values["corpus"]["sources"] = {
-        language: {key: value for key, value in source.items() if key not in ("path", "dataset")}
+        language: placeless(source)
         for language, source in values["corpus"]["sources"].items()
         if language in params.languages
     }
@@ -67,10 +77,12 @@ def data_fingerprints(params: Params, inventories: dict[str, str | None]) -> dic
     cleaned = {}
     for language in params.languages:
         asked = [raw(params, language, inventories.get(language)), corpus(params, language)]
-        if isinstance(params.corpus.sources[language], LocalSource):
+        if inventories.get(language):
             # Where the files lie does not shape what is in them; their inventory does.
             for spec in asked:
-                spec["source"].pop("path")
+                spec["source"] = placeless(spec["source"])
         cleaned[language] = fingerprint(asked)
-    shared = fingerprint([tokenizer(params), [cleaned[language] for language in sorted(cleaned)]])
+    given = tokenizer(params)
+    given["tokenizer"].pop("path")
+    shared = fingerprint([given, [cleaned[language] for language in sorted(cleaned)]])
     return {language: fingerprint([shared, cleaned[language], tokens(language)]) for language in params.languages}

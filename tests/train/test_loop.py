@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from palimpsest.errors import TrainingError
+from palimpsest.errors import DataError, TrainingError
 from palimpsest.replay import pool as replay_pool
 from palimpsest.train import initial
 from palimpsest.train.batches import Batches
@@ -154,6 +154,16 @@ def test_a_finished_training_is_recognised_and_only_its_manifest_written(mer, st
     same_files(out, straight)
 
 
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"torn")])
+def test_a_damaged_training_is_not_taken_for_a_finished_one(mer, straight, tmp_path, damage):
+    out = tmp_path / "run"
+    shutil.copytree(straight, out)
+    damage(out / "model.safetensors")
+    (out / "manifest.json").unlink()
+    train(*mer, out, 1000)
+    same_files(out, straight)
+
+
 def test_another_training_never_adopts_what_lies_there(mer, straight, tmp_path):
     """The folder holds a finished run of ε = 0.5; asked for ε = 0.9 there, training begins anew and ends elsewhere."""
     out = tmp_path / "run"
@@ -195,6 +205,28 @@ def test_ledger_counts_what_the_batches_held(mer, straight):
     english = set(np.unique(Batches(spec(1, "en"), inputs.tokens, None)[0][0])) - {0}
     for rows, is_replayed in held:
         assert [bool(english & set(row)) for row in rows] == is_replayed.tolist()
+
+
+@pytest.mark.parametrize("accounting", ["add", "replace"])
+def test_a_pool_holds_exactly_the_sequences_that_the_stage_before_trained_on(tokens, tmp_path, accounting):
+    replay = REPLAY | {"rate": "0.5", "accounting": accounting}
+    before = spec(2, "fr", past=["en"], replay=replay)
+    replay_pool.build(pool_spec(before), {"en": tokens["en"]}, tmp_path / "before")
+    batches = Batches(before, tokens, tmp_path / "before")
+    trained = {
+        row.tobytes() for step in range(len(batches)) for row, old in zip(*batches[step], strict=True) if not old
+    }
+    after = spec(3, "de", replay=replay)
+    after["past"] = [{"language": "fr", "budget": BUDGET, "rate": "0.5", "accounting": accounting}]
+    replay_pool.build(pool_spec(after), {"fr": tokens["fr"]}, tmp_path / "after")
+    loaded = Batches(after, tokens, tmp_path / "after")
+    pool = json.loads((tmp_path / "after" / "pool.json").read_text())["sources"][0]["used"]
+    assert {row.tobytes() for row in loaded._read(loaded._pool, range(pool))} == trained
+
+
+def test_a_language_with_too_little_text_is_refused(tokens):
+    with pytest.raises(DataError, match=r"fr: .* train\.context_length"):
+        Batches(spec(1, "fr", context_length=10_000), tokens, None)
 
 
 def test_joint_training_takes_as_much_of_every_language(root, tokens, tokenizer, tmp_path):

@@ -99,6 +99,17 @@ def test_wrong_params_are_refused_before_anything_runs(project):
     project.params()
 
 
+def test_a_stage_that_fails_stops_the_job_with_one_message_and_a_non_zero_exit(project):
+    project.params(corpus=project.small["corpus"] | {"validation_fraction": 1e-9})
+    said = project.run("sh", "-c", "snakemake data/corpus/en/manifest.json; echo exit $?")
+    assert "[corpus/en] error: " in said and "corpus.validation_fraction" in said
+    assert said.rstrip().endswith("exit 1")
+    assert "latency-wait" not in said and "Traceback" not in said
+    assert not (project.folder / "data" / "corpus" / "en" / "manifest.json").exists()
+    project.run("git", "checkout", "-q", "--", ".")
+    project.run("dvc", "checkout", "--force")
+
+
 def test_each_dvc_stage_lists_every_param_that_its_jobs_use(project):
     """dvc.yaml against the rules: an edit that changes what a Snakemake target would run must be one that DVC sees."""
     stages = yaml.safe_load((project.folder / "dvc.yaml").read_text())["stages"]

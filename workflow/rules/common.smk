@@ -1,5 +1,6 @@
 # The params, validated once, and what the rules ask of them.
 import json
+import shlex
 import shutil
 import sys
 
@@ -10,7 +11,10 @@ from palimpsest.errors import PalimpsestError
 from palimpsest.experiment import Experiment, checkpoints
 
 # The jobs run the command that belongs to this Python, whether its environment is active or not.
-shell.prefix(f"PATH={Path(sys.executable).parent}:$PATH; ")
+# A prefix takes the place of Snakemake's strict mode, without which `tee` would hide that a stage failed.
+shell.prefix(
+    f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+)
 
 # What a training takes of the resource `gpu`.
 GPU = 1 if shutil.which("nvidia-smi") else 0
@@ -48,6 +52,11 @@ def spec(make):
     return lambda wildcards: json.dumps(
         make(wildcards), ensure_ascii=False, sort_keys=True
     )
+
+
+onstart:
+    # DVC wants every output that it lists to be there, also where nothing is replayed.
+    Path("data/replay").mkdir(parents=True, exist_ok=True)
 
 
 wildcard_constraints:

@@ -13,7 +13,7 @@ rule raw:
         spec=spec(lambda w: EXPERIMENT.raw(w.language)),
     shell:
         "palimpsest --label raw/{wildcards.language} raw --spec {params.spec:q} "
-        "--out data/raw/{wildcards.language} 2>&1 | tee {log}"
+        "--out data/raw/{wildcards.language} 2>&1 | tee -i {log}"
 
 
 rule corpus:
@@ -30,7 +30,7 @@ rule corpus:
         spec=spec(lambda w: recipe.corpus(EXPERIMENT.params, w.language)),
     shell:
         "palimpsest --label corpus/{wildcards.language} corpus --spec {params.spec:q} --workers {threads} "
-        "--raw data/raw/{wildcards.language} --out data/corpus/{wildcards.language} 2>&1 | tee {log}"
+        "--raw data/raw/{wildcards.language} --out data/corpus/{wildcards.language} 2>&1 | tee -i {log}"
 
 
 localrules:

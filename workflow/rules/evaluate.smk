@@ -22,7 +22,7 @@ rule evaluate:
     shell:
         "palimpsest --label evaluate/{wildcards.lineage} evaluate --spec {params.spec:q} "
         "--parent runs/{wildcards.lineage} --tokens {params.tokens:q} --tokenizer data/tokenizer "
-        "--out results/evaluation/{wildcards.lineage} 2>&1 | tee {log}"
+        "--out results/evaluation/{wildcards.lineage} 2>&1 | tee -i {log}"
 
 
 rule gather:
@@ -44,7 +44,7 @@ rule gather:
     params:
         spec=spec(lambda w: EXPERIMENT.gathered()),
     shell:
-        "palimpsest --label gather gather --spec {params.spec:q} 2>&1 | tee {log}"
+        "palimpsest --label gather gather --spec {params.spec:q} 2>&1 | tee -i {log}"
 
 
 rule report:
@@ -61,7 +61,7 @@ rule report:
     params:
         revision=recipe.REVISIONS["report"],
     shell:
-        "palimpsest --label report report --eval-all {input.eval_all} --curves {input.curves} --out {output} 2>&1 | tee {log}"
+        "palimpsest --label report report --eval-all {input.eval_all} --curves {input.curves} --out {output} 2>&1 | tee -i {log}"
 
 
 rule sweep:
@@ -80,4 +80,4 @@ rule sweep:
     params:
         spec=spec(lambda w: EXPERIMENT.swept()),
     shell:
-        "palimpsest --label sweep sweep --spec {params.spec:q} 2>&1 | tee {log}"
+        "palimpsest --label sweep sweep --spec {params.spec:q} 2>&1 | tee -i {log}"

@@ -10,10 +10,11 @@ from typing import Any
 import orjson
 import zstandard
 
-from palimpsest.artifact import Manifest, atomic_file, write_json, write_manifest
+from palimpsest.artifact import MANIFEST, Manifest, atomic_file, write_json, write_manifest
 from palimpsest.errors import DataError
 from palimpsest.params import expand
 from palimpsest.raw import hub, inventory, sample
+from palimpsest.recipe import placeless
 
 logger = logging.getLogger(__name__)
 _CLOZE_QUESTIONS = 200
@@ -30,9 +31,10 @@ def build(spec: dict[str, Any], out: Path, cache: Path) -> Manifest:
         "hf": lambda: _hub(source, out),
     }
     out.mkdir(parents=True, exist_ok=True)
+    (out / MANIFEST).unlink(missing_ok=True)
     files, counts = kinds[source["kind"]]()
     logger.info("%s: %s", spec["language"], ", ".join(f"{key} {value:,}" for key, value in counts.items()))
-    params = spec | {"source": {key: value for key, value in source.items() if key not in ("path", "dataset")}}
+    params = spec | {"source": placeless(source)}
     return write_manifest(out, stage="raw", params=params, inputs={}, files=files, counts=counts)
 
 
@@ -60,7 +62,10 @@ def _local(source: dict[str, Any], out: Path, cache: Path) -> Result:
 def _hub(source: dict[str, Any], out: Path) -> Result:
     parts, counts = _write_parts(hub.documents(source), out)
     if not counts["documents"]:
-        raise DataError(f"{source['dataset']}: no document with text in {source['files']!r}")
+        raise DataError(
+            f"{source['dataset']}: no document with text in column {source['text']!r} of {source['files']!r}; "
+            "check text and files of this source"
+        )
     return parts, counts
 
 

@@ -33,5 +33,8 @@ def documents(source: dict[str, Any]) -> Iterator[dict[str, str]]:
                 **options,
             ).run()
         )
-    except (OSError, RuntimeError, KeyError) as error:
-        raise DataError(f"{folder}: cannot read {files!r}: {error}; check dataset, revision, files and text") from error
+    except Exception as error:  # of many libraries: the hub's HTTP client, fsspec, pyarrow, zstandard, datatrove
+        problem = f"{type(error).__name__}: {error}"
+        raise DataError(
+            f"{folder}: cannot read {files!r}: {problem}; check dataset, revision, files and text, and the network"
+        ) from error

@@ -26,7 +26,8 @@ def take(pattern: str, cache: Path) -> list[Entry]:
     A file is hashed once for each size and modification time; ``cache`` remembers that.
     """
     root = fixed_part(pattern)
-    files = sorted(path for path in map(Path, glob.iglob(pattern, recursive=True)) if path.is_file())
+    # A set, since glob tells a file once for each way in which several ** match it.
+    files = sorted({path for path in map(Path, glob.iglob(pattern, recursive=True)) if path.is_file()})
     if not files:
         raise DataError(f"{pattern!r} matches no file")
     known = _load(cache)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from palimpsest.artifact import Manifest, read_json, read_manifest, write_json, write_manifest
-from palimpsest.errors import ArtifactError
+from palimpsest.errors import ArtifactError, DataError
 from palimpsest.replay.permutation import Permutation, derive_key
 from palimpsest.replay.schedule import schedule
 from palimpsest.tokens.sequences import Sequences
@@ -28,6 +28,11 @@ class Order:
     """The order in which a language is trained on; index i ≥ ``sequences`` begins another epoch, shuffled anew."""
 
     def __init__(self, language: str, sequences: int, seed: int) -> None:
+        if sequences < 1:
+            raise DataError(
+                f"{language}: its training text holds no sequence of train.context_length tokens; "
+                "give it more text or lower train.context_length"
+            )
         self.language, self.sequences, self._seed = language, sequences, seed
         self._epochs: dict[int, Permutation] = {}
 
@@ -105,6 +110,7 @@ def build(spec: dict[str, Any], tokens: dict[str, Path], out: Path) -> Manifest:
         inputs[f"tokens/{language}"] = read_manifest(tokens[language], "tokens")
         sequences = len(Sequences(tokens[language], "train", context))
         trained = schedule(past["budget"], spec["batch_size"], past["rate"], past["accounting"]).new
+        Order(language, sequences, spec["seed"])  # refuses a language without any
         sources.append({"language": language, "sequences": sequences, "used": min(trained, sequences)})
     own = schedule(spec["budget"], spec["batch_size"], spec["rate"], spec["accounting"])
     size = sum(source["used"] for source in sources)

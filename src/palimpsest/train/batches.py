@@ -27,9 +27,11 @@ class Batches:
         self._sequences = {
             language: Sequences(tokens[language], "train", self.context_length) for language in languages
         }
+        # Joint training replays nothing: its budgets are what it draws. A stage draws what replay leaves of its own.
+        drawn = [new["budget"] for new in spec["new"]] if len(spec["new"]) > 1 else [self.schedule.new]
         parts = [
-            Part(Order(new["language"], len(self._sequences[new["language"]]), spec["seed"]), new["budget"])
-            for new in spec["new"]
+            Part(Order(new["language"], len(self._sequences[new["language"]]), spec["seed"]), used)
+            for new, used in zip(spec["new"], drawn, strict=True)
         ]
         self._new = Mixture(parts, derive_key(spec["seed"], "new", spec["stage"]))
         self._pool = replay_pool.load(pool, self._sequences) if pool else None

@@ -20,7 +20,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from palimpsest.artifact import MANIFEST, Manifest, fingerprint, read_json, read_manifest, write_json, write_manifest
+from palimpsest.artifact import (
+    Manifest,
+    file_digest,
+    fingerprint,
+    read_json,
+    read_manifest,
+    write_json,
+    write_manifest,
+)  # fmt: skip
 from palimpsest.errors import TrainingError
 from palimpsest.flops import training_flops_per_token
 from palimpsest.losses import document_losses, take_documents
@@ -33,6 +41,7 @@ from palimpsest.train.metrics import MetricsLog
 from palimpsest.train.reptile import Reptile
 
 logger = logging.getLogger(__name__)
+STATE = "state.json"
 _PROGRESS_SECONDS = 5.0
 
 
@@ -57,7 +66,7 @@ class Inputs:
 def train(spec: dict[str, Any], inputs: Inputs, out: Path, checkpoint_interval: int) -> Manifest:
     """Train the stage of ``spec`` and write runs/{lineage}; goes on from the last checkpoint of an equal training.
 
-    Raises TrainingError when the loss is not finite, or after a SIGTERM or SIGUSR1, once a checkpoint is kept.
+    Raises TrainingError when the loss is not finite, or after a SIGINT, SIGTERM or SIGUSR1, once a checkpoint is kept.
     """
     manifests = inputs.manifests()
     identity = fingerprint({"spec": spec, "inputs": {role: manifests[role].digest for role in sorted(manifests)}})
@@ -71,7 +80,7 @@ def train(spec: dict[str, Any], inputs: Inputs, out: Path, checkpoint_interval: 
         stage="run",
         params=spec,
         inputs=manifests,
-        files=sorted(path for path in out.iterdir() if path.is_file() and path.name != MANIFEST),
+        files=[*(out / name for name in sorted(read_json(out / STATE)["files"])), out / STATE],
         counts=stage.counts(),
     )
 
@@ -93,14 +102,19 @@ class Stage:
         self.checkpoints = Checkpoints(out, identity)
 
     def is_finished(self) -> bool:
-        """Whether ``out`` already holds the end of this very training; its state.json is written last."""
-        state = self.out / "state.json"
-        return state.is_file() and read_json(state).get("fingerprint") == self.identity
+        """Whether ``out`` already holds the end of this very training, and every file of it as it was written."""
+        if not (self.out / STATE).is_file():
+            return False
+        state = read_json(self.out / STATE)
+        return state["fingerprint"] == self.identity and all(
+            (self.out / name).is_file() and file_digest(self.out / name) == digest
+            for name, digest in state["files"].items()
+        )
 
     def run(self, checkpoint_interval: int) -> None:
         """From the parent's weights, or the last checkpoint, to the end of the stage."""
         self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / "state.json").unlink(missing_ok=True)
+        (self.out / STATE).unlink(missing_ok=True)
         start = self._restore()
         log = MetricsLog(self.out / "metrics.jsonl", start)
         if start == 0 and self.spec["stage"] == 1:
@@ -195,9 +209,12 @@ class Stage:
 
     def _finish(self) -> None:
         """Leave the model in Hugging Face's format and the optimiser; state.json, last, says that both are whole."""
-        save_model(self.model, self.out, self.inputs.parent)
-        save_optimizer(self.optimizer, self.names, self.out / "optimizer.safetensors")
-        write_json(self.out / "state.json", {"step": len(self.batches), "fingerprint": self.identity})
+        moments = self.out / "optimizer.safetensors"
+        save_optimizer(self.optimizer, self.names, moments)
+        files = [*save_model(self.model, self.out, self.inputs.parent), moments, self.out / "metrics.jsonl"]
+        written = {path.name: file_digest(path) for path in files}
+        state = {"step": len(self.batches), "fingerprint": self.identity, "files": written}
+        write_json(self.out / STATE, state)
         self.checkpoints.remove()
 
     def counts(self) -> dict[str, Any]:
@@ -224,11 +241,11 @@ def _adamw(names: dict[Tensor, str], settings: dict[str, Any]) -> torch.optim.Ad
 
 
 class _StopRequest:
-    """Notes a SIGTERM or SIGUSR1, so that the loop can keep a checkpoint before it ends."""
+    """Notes a SIGINT (Ctrl-C), SIGTERM or SIGUSR1, so that the loop can keep a checkpoint before it ends."""
 
     def __init__(self) -> None:
         self.requested = False
-        for number in (signal.SIGTERM, signal.SIGUSR1):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self._note)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
