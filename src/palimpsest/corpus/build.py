@@ -24,9 +24,10 @@ from palimpsest.corpus.clean import SAMPLES, Cleaned, dropped_line, key_columns
 from palimpsest.corpus.pool import clean_all
 from palimpsest.corpus.progress import Progress
 from palimpsest.corpus.read import Batch, lines, read
-from palimpsest.corpus.sources import Input, inputs, portable
+from palimpsest.corpus.sources import Input, inputs
 from palimpsest.corpus.write import ShardWriter, write_dropped
 from palimpsest.errors import DataError
+from palimpsest.recipe import placeless
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,14 @@ def build(spec: dict[str, Any], raw: Path, out: Path, workers: int = 1) -> None:
         paths, counts = _second_pass(spec["corpus"], work, out, tally)
     finally:
         shutil.rmtree(work)
-    write_manifest(out, stage=STAGE, params=portable(spec), inputs={"raw": raw_manifest}, files=paths, counts=counts)
+    write_manifest(
+        out,
+        stage=STAGE,
+        params=dict(spec) | {"source": placeless(spec["source"])},
+        inputs={"raw": raw_manifest},
+        files=paths,
+        counts=counts,
+    )
 
 
 class _Tally:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-import glob
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from palimpsest.artifact import Manifest, file_digest, read_json
 from palimpsest.errors import DataError
+from palimpsest.params import expand
+from palimpsest.raw.inventory import fixed_part
 
 REFERENCES = "references.json"
 
@@ -41,7 +39,7 @@ class Input:
 def inputs(source: Mapping[str, Any], raw: Manifest) -> list[Input]:
     """The files of a source in name order: the raw folder's parts, or the local files that it lists."""
     if source["kind"] == "local":
-        root = fixed_folder(source["path"])
+        root = fixed_part(expand(source["path"]))
         entries = [(root / entry["name"], entry) for entry in read_json(raw.folder / REFERENCES)]
     else:
         entries = [(path, {"name": path.name, **raw.files[path.name]}) for path in raw.paths("part-", ".jsonl.zst")]
@@ -52,20 +50,3 @@ def inputs(source: Mapping[str, Any], raw: Manifest) -> list[Input]:
     if not found:
         raise DataError(f"{raw.folder}: the raw stage found no file; check this language's entry in corpus.sources")
     return sorted(found, key=lambda file: file.name)
-
-
-def fixed_folder(pattern: str) -> Path:
-    """The folder part of a path or glob before its first wildcard, with ~ and ${VARIABLES} filled in."""
-    parts = Path(os.path.expandvars(pattern)).expanduser().parts
-    fixed = list(takewhile(lambda part: not glob.has_magic(part), parts[:-1]))
-    return Path(*fixed)
-
-
-def portable(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec for the manifest: all that shapes the corpus, without paths, which differ between machines."""
-    params = copy.deepcopy(dict(spec))
-    source = params["source"]
-    source.pop("path", None)
-    if source["kind"] == "hf" and (source.get("revision") is None or Path(source["dataset"]).is_dir()):
-        del source["dataset"]
-    return params

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from palimpsest.report import figures
 from palimpsest.report.charts.svg import Scale, chart, element, line, rectangle, text
 
-_LABEL, _COLUMN, _BAR, _ROW, _TOP, _REASON = 168.0, 128.0, 52.0, 24.0, 40.0, 24
+_LABEL, _COLUMN, _BAR, _ROW, _TOP, _REASON = 264.0, 128.0, 52.0, 24.0, 40.0, 40
 
 
 def draw(data: Mapping[str, Mapping[str, Any]]) -> Markup:
