@@ -32,7 +32,7 @@ SMALL = {
 class Project:
     """A checkout; every command runs in it with git and DVC kept to it."""
 
-    small = SMALL
+    small, root = SMALL, ROOT
 
     def __init__(self, folder):
         self.folder = folder
