@@ -41,6 +41,7 @@ ARMS = {
 }
 PARAMS = {
     "languages": LANGUAGES,
+    "arms": ["sequential", "mer", "joint"],
     "evaluate": {"bootstrap": 200},
     "corpus": {"sources": {"fr": {"kind": "sample"}, "en": {"kind": "local"}, "ar": {"kind": "hf"}}},
 }
@@ -83,7 +84,7 @@ def place_evaluation(root: Path, path: str, row: Row) -> None:
     for language, mean in zip(LANGUAGES, row, strict=True):
         nats = [(mean + (0.5 if at % 2 else -0.5)) * number for at, number in enumerate(tokens)]
         losses[language] = {"nats": nats, "tokens": tokens, "bytes": [4 * number for number in tokens]}
-    place(root / "results" / "evaluation" / path, "evaluation", {"losses.json": losses}, {}, {})
+    place(root / "results" / "evaluation" / path, "evaluation", {"losses.json": losses}, {"languages": LANGUAGES}, {})
 
 
 @pytest.fixture(scope="module")
@@ -295,6 +296,6 @@ def test_the_sweep(root: Path, result: Any) -> None:
 
 
 def test_a_missing_evaluation_is_named(root: Path) -> None:
-    spec = {"params": PARAMS, "arms": {"mer": {"0": "nano-s0.00/fr.99"}}}
+    spec = {"params": PARAMS | {"arms": ["mer"]}, "arms": {"mer": {"0": "nano-s0.00/fr.99"}}}
     with pytest.raises(ArtifactError, match=r"nano-s0\.00/fr\.99/manifest\.json: no such file"):
         gather.build(spec, root)

@@ -17,7 +17,8 @@ Arms = Mapping[str, Mapping[str, str]]
 
 def build(spec: dict[str, Any], root: Path) -> None:
     """Write results/ under ``root`` for a ``spec`` {"params", "arms": arm → seed → last lineage}."""
-    arms, params = spec["arms"], spec["params"]
+    params = spec["params"]
+    arms = {arm: spec["arms"][arm] for arm in params["arms"]}
     runs = _read_runs(root, arms, params["evaluate"]["bootstrap"])
     for arm, seeds in arms.items():
         for path in {path for last in seeds.values() for path in ancestors(last)}:
@@ -58,7 +59,8 @@ def _read_runs(root: Path, arms: Arms, resamples: int) -> dict[str, Run]:
     runs = {}
     for path in sorted(paths):
         evaluation = read_manifest(root / "results" / "evaluation" / path, "evaluation")
-        losses = read_json(evaluation.folder / "losses.json")
+        columns = read_json(evaluation.folder / "losses.json")
+        losses = {language: columns[language] for language in evaluation.params["languages"]}
         runs[path] = describe_run(path, read_manifest(root / "runs" / path, "run"), losses, resamples)
     return runs
 
