@@ -9,20 +9,18 @@ from typing import Any
 
 import numpy as np
 import orjson
-import xxhash
 import zstandard
 from numpy.typing import NDArray
-from rensa import RMinHash
 
 from palimpsest.corpus.filters import QualityFilters
 from palimpsest.corpus.identify import Identifier
 from palimpsest.corpus.normalise import content_key, normalise
 from palimpsest.corpus.read import Batch
-from palimpsest.corpus.words import RegexWords, shingles
+from palimpsest.corpus.signatures import Signatures
+from palimpsest.corpus.words import RegexWords
 
 SAMPLES = 200
 SAMPLE_CHARACTERS = 1000
-_MINHASH_SEED = 1
 # A line of JSON, or an id and the bytes of a text.
 Record = bytes | tuple[Any, bytes | None]
 
@@ -65,13 +63,13 @@ class Cleaner:
     """Cleans batches of one language. Costly to build (a second, 100 MB): one for each process."""
 
     def __init__(self, language: str, corpus: Mapping[str, Any], text: str, id_key: str) -> None:
-        self._language = language
         self._text, self._id = text, id_key
         self._min_score: float | None = corpus["min_language_score"]
-        self._minhash: Mapping[str, int] | None = corpus["minhash"]
         self._identifier = Identifier(language)
-        self._words = RegexWords(language)
-        self._filters = QualityFilters(language, corpus["filters"], self._words)
+        words = RegexWords(language)
+        self._filters = QualityFilters(language, corpus["filters"], words)
+        self._columns = key_columns(corpus["minhash"])
+        self._signatures = Signatures(language, corpus["minhash"], words) if corpus["minhash"] else None
 
     def clean(self, batch: Batch) -> Cleaned:
         """Clean a batch. The result depends on the batch alone, whatever was cleaned before."""
@@ -87,8 +85,9 @@ class Cleaner:
                 result.drop(name, rejected.reason, rejected.text)
                 continue
             lines.append(orjson.dumps({"id": name, "text": text, "score": score}, option=orjson.OPT_APPEND_NEWLINE))
-            keys.append([*content_key(text), len(text.encode()), *self._bands(text)])
-        result.keys = np.array(keys, np.uint64).reshape(len(keys), key_columns(self._minhash))
+            bands = self._signatures.bands(text) if self._signatures else []
+            keys.append([*content_key(text), len(text.encode()), *bands])
+        result.keys = np.array(keys, np.uint64).reshape(len(keys), self._columns)
         result.lines = zstandard.ZstdCompressor(level=1).compress(b"".join(lines)) if lines else b""
         return result
 
@@ -112,16 +111,6 @@ class Cleaner:
         if reason:
             raise Rejected(reason, kept)
         return kept, score
-
-    def _bands(self, text: str) -> list[int]:
-        """A 64-bit hash of each band of the text's MinHash signature."""
-        if self._minhash is None:
-            return []
-        bands, rows = self._minhash["bands"], self._minhash["rows"]
-        signature = RMinHash(num_perm=bands * rows, seed=_MINHASH_SEED)
-        signature.update(shingles(text, self._words.word_tokenize(text), self._minhash["ngram"], self._language))
-        packed = np.array(signature.digest(), "<u4").reshape(bands, rows)
-        return [xxhash.xxh3_64_intdigest(band.tobytes()) for band in packed]
 
 
 def key_columns(minhash: Mapping[str, int] | None) -> int:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from datatrove.data import Document
-from datatrove.pipeline.filters import (
-    C4QualityFilter,
-    FineWebQualityFilter,
-    GopherQualityFilter,
-    GopherRepetitionFilter,
-)
+from datatrove.pipeline.filters import FineWebQualityFilter
 from datatrove.utils.text import TERMINAL_PUNCTUATION
 
 from palimpsest.corpus.languages import settings
+from palimpsest.corpus.shortcuts import QuickQuality, QuickRepetition, QuietC4
 from palimpsest.corpus.words import RegexWords
 
 # FineWeb counted the quotes of English too. Without closing quotes and brackets, dialogue looks like a list: a line of
@@ -26,8 +22,8 @@ class QualityFilters:
     """The chain of filters of one language, in the order of ``chosen``: filter key → its params, or None for off."""
 
     def __init__(self, language: str, chosen: Mapping[str, Mapping[str, Any] | None], words: RegexWords) -> None:
-        make = {
-            "gopher_repetition": lambda given: GopherRepetitionFilter(language=words, **given),
+        make: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+            "gopher_repetition": lambda given: QuickRepetition(language=words, **given),
             "gopher_quality": lambda given: _gopher_quality(language, given, words),
             "c4_quality": lambda given: _c4_quality(language, given, words),
             "fineweb_quality": lambda given: FineWebQualityFilter(
@@ -48,10 +44,10 @@ class QualityFilters:
         return document.text, None
 
 
-def _gopher_quality(language: str, given: Mapping[str, Any], words: RegexWords) -> GopherQualityFilter:
+def _gopher_quality(language: str, given: Mapping[str, Any], words: RegexWords) -> QuickQuality:
     known = settings(language)
     chosen = dict(given) if known.stop_words else {**given, "min_stop_words": None}
-    return GopherQualityFilter(
+    return QuickQuality(
         language=words,
         min_avg_word_length=known.min_word_length,
         max_avg_word_length=known.max_word_length,
@@ -60,8 +56,8 @@ def _gopher_quality(language: str, given: Mapping[str, Any], words: RegexWords) 
     )
 
 
-def _c4_quality(language: str, given: Mapping[str, Any], words: RegexWords) -> C4QualityFilter:
+def _c4_quality(language: str, given: Mapping[str, Any], words: RegexWords) -> QuietC4:
     known = settings(language)
-    return C4QualityFilter(
+    return QuietC4(
         language=words, min_words_per_line=known.min_line_words, max_word_length=known.max_line_word, **given
     )

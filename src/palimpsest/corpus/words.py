@@ -68,6 +68,8 @@ def shingles(text: str, words: list[str], size: int, language: str) -> list[str]
     """
     if language in UNSPACED:
         line = "".join(text.casefold().split())
-        return [line[at : at + size] for at in range(max(1, len(line) - size + 1))]
-    units = [word.casefold() for word in words]
-    return [" ".join(units[at : at + size]) for at in range(max(1, len(units) - size + 1))]
+        return [line[at:end] for at, end in enumerate(range(size, len(line) + 1))] or [line]
+    # Folded in one call, and joined from shifted views: this is most of the cost of a signature.
+    line = " ".join(words).casefold()
+    units = line.split(" ")
+    return [*map(" ".join, zip(*(units[at:] for at in range(size)), strict=False))] or [line]

@@ -1,0 +1,107 @@
+"""Shortcuts beside the filters they stand for: the same verdict on every text, and bounds that hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from datatrove.data import Document
+from datatrove.pipeline.filters import GopherQualityFilter, GopherRepetitionFilter
+from datatrove.pipeline.filters.gopher_repetition_filter import find_all_duplicate, find_top_duplicate, get_n_grams
+from datatrove.utils.text import PUNCTUATION_SET
+from hypothesis import given
+from hypothesis import strategies as st
+
+from palimpsest.corpus.shortcuts import QuickQuality, QuickRepetition, Runs
+from palimpsest.corpus.words import RegexWords, shingles
+
+_WORDS = RegexWords("en")
+# Few and short words, so that runs repeat, and so that some are equal but for where words are cut.
+words = st.lists(st.sampled_from(["a", "ab", "b", "ba", "the", "und", "é", "猫", "𝒳"]), max_size=60)
+pieces = st.sampled_from(
+    [
+        "the ",
+        "of ",
+        "and ",
+        "letters ",
+        "e\u0301te\u0301 ",
+        "12 ",
+        "# ",
+        "... ",
+        "…\n",
+        "\n",
+        "\n- ",
+        "• ",
+        "?! ",
+        "x-y ",
+    ]
+)
+texts = st.lists(st.sampled_from(["the ", "of ", "letters ", "many "]) | pieces, min_size=1, max_size=120).map("".join)
+_STRICT: dict[str, Any] = {
+    "min_doc_words": 8,
+    "max_doc_words": 60,
+    "min_avg_word_length": 3,
+    "max_avg_word_length": 5,
+    "min_stop_words": 1,
+}
+
+
+@given(words, st.integers(1, 6))
+def test_bounds_hold(found: list[str], n: int) -> None:
+    runs = Runs(found)
+    assert runs.most_repeated_characters(n) >= find_all_duplicate(found, n)
+    grams = get_n_grams(found, n)
+    assert runs.most_top_characters(n) >= (find_top_duplicate(grams) if grams else 0)
+    if len(found) >= n and len({"".join(found[at : at + n]) for at in range(len(found) - n + 1)}) == len(grams):
+        assert runs.most_repeated_characters(n) == 0
+
+
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
+@given(texts)
+@pytest.mark.parametrize(
+    ("quick", "plain", "settings"),
+    [
+        (QuickRepetition, GopherRepetitionFilter, {}),
+        (QuickRepetition, GopherRepetitionFilter, {"dup_line_frac": 1, "dup_line_char_frac": 1, "dup_para_frac": 1}),
+        (QuickQuality, GopherQualityFilter, _STRICT),
+        (QuickQuality, GopherQualityFilter, {"min_doc_words": None, "max_doc_words": None, "min_stop_words": None}),
+        (QuickQuality, GopherQualityFilter, {"min_doc_words": 5, "max_non_alpha_words_ratio": None}),
+    ],
+)
+def test_verdicts_are_datatroves(quick: Any, plain: Any, settings: dict[str, Any], text: str) -> None:
+    assert verdict(quick(language=_WORDS, **settings), text) == verdict(plain(language=_WORDS, **settings), text)
+
+
+def verdict(rule: Any, text: str) -> Any:
+    try:
+        return rule.filter(Document(text=text, id=""))
+    except ZeroDivisionError:
+        return "no words or lines"
+
+
+@pytest.mark.parametrize(
+    ("quick", "plain"), [(QuickRepetition, GopherRepetitionFilter), (QuickQuality, GopherQualityFilter)]
+)
+def test_a_sure_text_runs_no_rule(monkeypatch: pytest.MonkeyPatch, quick: Any, plain: Any) -> None:
+    text = " ".join(["the", "and", *(f"{first}{second}word" for first in "abcdefgh" for second in "abcdefgh")])
+    ran = []
+    monkeypatch.setattr(plain, "filter", lambda rule, _: ran.append(type(rule)) or True)
+    document = Document(text=text, id="")
+    assert quick(language=_WORDS).filter(document) is True
+    assert quick not in ran
+    quick(language=_WORDS).filter(Document(text="one " * 60, id=""))
+    assert quick in ran
+
+
+def test_no_letter_is_a_symbol() -> None:
+    """What the bounds on words rest on."""
+    assert not [sign for sign in PUNCTUATION_SET if sign.isalpha()]
+
+
+@given(
+    st.lists(st.text(st.characters(categories=["L", "M", "N"]), min_size=1, max_size=4), max_size=12), st.integers(1, 6)
+)
+def test_shingles_are_runs_of_folded_words(found: list[str], size: int) -> None:
+    folded = [word.casefold() for word in found]
+    expected = [" ".join(folded[at : at + size]) for at in range(max(1, len(found) - size + 1))]
+    assert shingles("", found, size, "en") == expected
