@@ -23,14 +23,13 @@ from datatrove.utils.word_tokenizers import load_word_tokenizer
 
 from benchmarks import conclude
 from benchmarks.dedup import arguments, pieces
-from palimpsest.corpus.clean import Cleaner
+from palimpsest.corpus.clean import Cleaner, Rules
 from palimpsest.corpus.filters import QualityFilters
 from palimpsest.corpus.read import lines, read
 from palimpsest.corpus.words import RegexWords
-from palimpsest.params import Filters
+from palimpsest.params import parse
 
 _CODES = {"en": "eng_Latn", "fr": "fra_Latn", "de": "deu_Latn", "ar": "arb_Arab", "ja": "jpn_Jpan"}
-_CORPUS: dict[str, Any] = {"filters": Filters().model_dump(), "min_language_score": None, "minhash": None}
 
 
 def main() -> None:
@@ -63,16 +62,23 @@ def _splitter(language: str) -> Any:
     return splitter
 
 
+def _corpus(language: str) -> dict[str, Any]:
+    """The language's own settings, with C4's rules, so that there are four filters for all."""
+    chosen = {"filters": {"c4_quality": {}}, "min_language_score": None, "minhash": None}
+    corpus = {"sources": {language: {"kind": "sample"}}} | chosen
+    return parse({"languages": [language], "corpus": corpus}, "benchmark").corpus.cleaning(language)
+
+
 def _cleaner(language: str) -> Cleaner:
     with patch("palimpsest.corpus.clean.Identifier", return_value=Mock(score=lambda _: (True, 1.0))):
-        return Cleaner(language, _CORPUS, "text", "id")
+        return Cleaner(Rules(language=language, corpus=_corpus(language), columns={"given": ("text", "id")}))
 
 
 def _filters(language: str, splitter: Any) -> list[Any]:
     """Our settings in datatrove's filters, without our shortcuts."""
     plain = {"QuickRepetition": GopherRepetitionFilter, "QuickQuality": GopherQualityFilter, "QuietC4": C4QualityFilter}
     with patch.multiple("palimpsest.corpus.filters", **plain):
-        return [rule for _, rule in QualityFilters(language, _CORPUS["filters"], splitter)._filters]
+        return [rule for _, rule in QualityFilters(language, _corpus(language)["filters"], splitter)._filters]
 
 
 def _timed(run: Callable[[Path, Path], int], texts: list[str]) -> tuple[float, int]:
@@ -92,7 +98,7 @@ def _ours(given: Path, out: Path, cleaner: Cleaner) -> int:
     out.mkdir()
     with (out / "kept.jsonl.zst").open("wb") as file:
         for batch in read(given / "given.jsonl", "given.jsonl", "text", "id"):
-            file.write(cleaner.clean(batch).lines)
+            file.write(cleaner.clean(batch, "given").lines)
     return sum(1 for _ in lines(out / "kept.jsonl.zst"))
 
 

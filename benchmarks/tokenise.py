@@ -5,6 +5,7 @@ in itself or in train/; the documents become a corpus as they are, without clean
 """
 
 import argparse
+import math
 import os
 import statistics
 import sys
@@ -22,7 +23,7 @@ from palimpsest.artifact import write_manifest
 from palimpsest.tokens import build, tokenizer
 from palimpsest.tokens.lines import texts
 
-_LANGUAGE = "text"
+_LANGUAGE, _SOURCE = "text", "given"
 _SHARDS_PER_CORE = 4  # so that the last shard of one core keeps the others waiting for little
 
 
@@ -30,7 +31,7 @@ def main() -> None:
     """Print both speeds and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--text", type=Path, default=os.environ.get("PALIMPSEST_TEXT"))
-    parser.add_argument("--megabytes", type=float, default=16, help="of text, the same share of each file")
+    parser.add_argument("--megabytes", type=float, default=math.inf, help="of text, the same share of each file")
     parser.add_argument("--vocabulary", type=int, default=16_384)
     parser.add_argument("--cores", type=int, default=os.cpu_count())
     parser.add_argument("--repeats", type=int, default=3)
@@ -73,11 +74,11 @@ def _works(
     """What is measured: the stage, and its peer. Each encodes all documents once."""
     corpus, trained = folder / "corpus", folder / "tokenizer"
     _write(corpus, documents, cores * _SHARDS_PER_CORE)
-    settings = {"vocab_size": vocabulary, "sample_mb": 8, "path": None}
+    settings = {"vocab_size": vocabulary, "sample_mb": 8, "path": None, "hub": None, "revision": None}
     tokenizer.build({"tokenizer": settings, "languages": [_LANGUAGE], "revision": 1}, {_LANGUAGE: corpus}, trained)
     engine = Tokenizer.from_file(str(trained / "tokenizer.json"))
     engine.encode_special_tokens = True
-    spec = {"language": _LANGUAGE, "revision": 1}
+    spec = {"language": _LANGUAGE, "sources": {_SOURCE: {"weight": None, "max_tokens": None}}, "revision": 1}
     return (
         lambda: build.build(spec, corpus, trained, folder / "tokens", cores),
         lambda: engine.encode_batch_fast(documents, add_special_tokens=False),
@@ -87,7 +88,8 @@ def _works(
 def _write(corpus: Path, documents: list[str], shards: int) -> None:
     """A finished corpus folder; every training shard has documents of each file, every twentieth is held out."""
     train = [text for number, text in enumerate(documents) if number % 20]
-    parts = {"validation/00000": documents[::20]} | {f"train/{i:05}": train[i::shards] for i in range(shards)}
+    parts = {f"validation/{_SOURCE}-00000": documents[::20]}
+    parts |= {f"train/{_SOURCE}-{i:05}": train[i::shards] for i in range(shards)}
     for name, part in parts.items():
         lines = b"".join(orjson.dumps({"id": f"{name}/{i}", "text": text}) + b"\n" for i, text in enumerate(part))
         path = corpus / f"{name}.jsonl.zst"

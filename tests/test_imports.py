@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "palimpsest"
 ORDER = ["errors", "artifact", "params", "recipe", "lineage", "raw", "corpus", "tokens", "replay", "flops", "losses",
          "model", "train", "evaluate", "report", "experiment", "reference", "cli"]  # fmt: skip
 ONLY_IN = {
-    "datatrove": {"raw", "corpus"},
+    "datatrove": {"corpus"},
     "lm_eval": {"evaluate"},
     "pydantic": {"params", "reference"},
     "pydantic_core": {"reference"},
@@ -49,7 +49,8 @@ def test_training_needs_neither_workflow_nor_data_libraries():
     """As on a machine that has only torch, transformers, numpy, safetensors and PyYAML."""
     code = (
         "import sys\n"
-        "for name in ('snakemake', 'dvc', 'datatrove', 'pydantic', 'orjson', 'zstandard', 'pyarrow', 'rensa'):\n"
+        "for name in ('snakemake', 'dvc', 'datatrove', 'pydantic', 'orjson', 'zstandard', 'pyarrow', 'numba',\n"
+        "             'fastokens', 'trafilatura'):\n"
         "    sys.modules[name] = None\n"
         "import palimpsest.train.loop, palimpsest.evaluate.gather, palimpsest.replay.pool, palimpsest.cli\n"
     )

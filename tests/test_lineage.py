@@ -6,6 +6,7 @@ import pytest
 
 from palimpsest.lineage import lineages
 from palimpsest.params import Params, parse
+from palimpsest.recipe import Inventory
 
 PARAMS = parse(
     {
@@ -16,15 +17,18 @@ PARAMS = parse(
     "params.yaml",
 )
 
+# No file of the user's own.
+NONE = {language: Inventory() for language in PARAMS.languages}
+
 
 def edited(point):
     """The params with some dotted keys changed, as by an edit of the file."""
-    values = PARAMS.model_dump()
+    values = PARAMS.model_dump(exclude_unset=True)
     for dotted, value in point.items():
         *sections, key = dotted.split(".")
         place = values
         for section in sections:
-            place = place[section]
+            place = place.setdefault(section, {})
         place[key] = value
     return Params.model_validate(values)
 
@@ -32,7 +36,7 @@ def edited(point):
 def paths(point=None, inventories=None):
     """Arm → the checkpoints of its lineage, first to last."""
     asked = edited(point) if point else PARAMS
-    found = lineages(asked, inventories or {})
+    found = lineages(asked, NONE | (inventories or {}))
     return {arm: [lineage.path for lineage in seeds[0]] for arm, seeds in found.items()}
 
 
@@ -85,7 +89,7 @@ def test_an_edit_of_the_method_leaves_the_first_stage_and_the_other_arms(point, 
     ],
 )  # fmt: skip
 def test_an_edit_of_anything_that_shapes_the_models_trains_every_stage_anew(point):
-    found = lineages(edited(point), {})
+    found = lineages(edited(point), NONE)
     after = {lineage.path for seeds in found.values() for last in seeds.values() for lineage in last}
     trained = {path for path in after if "/" in path}
     assert not trained & {path for chain in paths().values() for path in chain}
@@ -107,18 +111,21 @@ def test_rate_0_is_the_sequential_arm():
 
 
 def test_a_changed_local_file_is_another_lineage_and_a_moved_one_is_not(tmp_path):
-    def of(path, inventory):
+    def of(path, digest):
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_text("text")
-        return paths({"corpus.sources": {**SAMPLES, "fr": {"kind": "local", "path": str(tmp_path / path)}}}, inventory)
+        return paths(
+            {"corpus.sources": {**SAMPLES, "fr": {"kind": "local", "path": str(tmp_path / path)}}},
+            {"fr": Inventory(sources={"local": digest})},
+        )
 
     SAMPLES = {language: {"kind": "sample"} for language in ("en", "de")}
-    assert of("a/t.txt", {"fr": "1"}) == of("b/t.txt", {"fr": "1"})
-    assert of("a/t.txt", {"fr": "1"})["replay"][1] != of("a/t.txt", {"fr": "2"})["replay"][1]
+    assert of("a/t.txt", "1") == of("b/t.txt", "1")
+    assert of("a/t.txt", "1")["replay"][1] != of("a/t.txt", "2")["replay"][1]
 
 
 def test_what_a_stage_may_replay_is_told_with_how_much_of_it_was_trained_on():
-    last = lineages(edited({"replay.accounting": "replace"}), {})["replay"][0]
+    last = lineages(edited({"replay.accounting": "replace"}), NONE)["replay"][0]
     spec = last.pool_spec()
     budget = PARAMS.train.steps * PARAMS.train.batch_size
     assert spec["past"] == [

@@ -70,7 +70,7 @@ def test_what_is_refused_is_named_with_its_value_and_what_is_allowed(changes, to
 @pytest.mark.parametrize(
     ("source", "told"),
     [
-        ({"kind": "smple"}, r"corpus\.sources\.en: .*'sample', 'local', 'hf'"),
+        ({"kind": "smple"}, r"corpus\.sources\.en: .*'sample', 'local', 'hf', 'http', 'warc'"),
         ({"kind": "local"}, r"corpus\.sources\.en\.path: missing"),
         (
             {"kind": "local", "path": "no/such/*.jsonl"},

@@ -101,7 +101,7 @@ def _sweep(options: argparse.Namespace) -> None:
 def _report(options: argparse.Namespace) -> None:
     from palimpsest.report.page import build
 
-    build(options.eval_all, options.curves, options.out)
+    build(options.eval_all, options.curves, options.corpora, options.out)
 
 
 def _table(options: argparse.Namespace) -> None:
@@ -174,6 +174,7 @@ def _parser() -> argparse.ArgumentParser:
     stage("sweep", _sweep, "write results/sweep.json")
     command = stage("report", _report, "write the HTML page", spec=False)
     folder(command, "eval-all", "curves", "out")
+    folder(command, "corpora", nargs="+")
     command = stage("table", _table, "print the headline table", spec=False)
     folder(command, "eval-all")
     command = stage("check", _check, "validate a params file", spec=False)

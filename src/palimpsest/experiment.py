@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest import recipe
+from palimpsest.artifact import fingerprint
 from palimpsest.lineage import Lineage, lineages
-from palimpsest.params import HfSource, LocalSource, Source, expand, grid, override, parse
+from palimpsest.params import grid, override, parse
+from palimpsest.params.section import expand
 from palimpsest.raw import inventory
+from palimpsest.recipe import Inventory
 
 Arms = dict[str, dict[int, Lineage]]
 
@@ -20,11 +23,7 @@ class Experiment:
     def __init__(self, config: dict[str, Any], cache: Path) -> None:
         self.params = parse(config, "params.yaml")
         # Local files are looked at each time, so that a changed or added one is seen; the cache knows their hashes.
-        self.inventories: dict[str, str | None] = {
-            language: inventory.digest(pattern, cache)
-            for language in self.params.languages
-            if (pattern := local_files(self.params.corpus.sources[language]))
-        }
+        self.inventories = {language: self._inventory(language, cache) for language in self.params.languages}
         self.arms = lineages(self.params, self.inventories)
         self.sweep = [
             (point, lineages(override(self.params, point), self.inventories))
@@ -41,8 +40,20 @@ class Experiment:
             for lineage in checkpoints(arms)
         }
 
+    def _inventory(self, language: str, cache: Path) -> Inventory:
+        patterns = {str(source.name): local_files(source) for source in self.params.corpus.sources[language]}
+        sets = self.params.corpus.cleaning(language)["decontamination"]
+        seen = [inventory.take(expand(path), cache) for path in sets["paths"]] if sets else []
+        return Inventory(
+            sources={name: inventory.digest(pattern, cache) for name, pattern in patterns.items() if pattern},
+            evaluation=fingerprint(seen) if sets else None,
+        )
+
     def raw(self, language: str) -> recipe.Spec:
-        return recipe.raw(self.params, language, self.inventories.get(language))
+        return recipe.raw(self.params, language, self.inventories[language])
+
+    def corpus(self, language: str) -> recipe.Spec:
+        return recipe.corpus(self.params, language, self.inventories[language])
 
     def gathered(self) -> recipe.Spec:
         """What results/eval_all.json is made of."""
@@ -54,11 +65,11 @@ class Experiment:
         return {"points": points, "bootstrap": self.params.evaluate.bootstrap}
 
 
-def local_files(source: Source) -> str | None:
+def local_files(source: Any) -> str | None:
     """The glob of a source that lies on this machine."""
-    if isinstance(source, LocalSource):
-        return expand(source.path)
-    if isinstance(source, HfSource) and Path(source.dataset).is_dir():
+    if path := getattr(source, "path", None):
+        return expand(path)
+    if source.kind == "hf" and Path(source.dataset).is_dir():
         return f"{source.dataset}/{source.files}"
     return None
 

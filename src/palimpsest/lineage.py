@@ -15,7 +15,7 @@ from typing import Any
 
 from palimpsest.artifact import fingerprint
 from palimpsest.params import Params
-from palimpsest.recipe import REVISIONS, data_fingerprints
+from palimpsest.recipe import REVISIONS, Inventories, data_fingerprints
 
 _DIGITS = 8
 
@@ -61,7 +61,7 @@ class Lineage:
         yield self
 
 
-def lineages(params: Params, inventories: dict[str, str | None]) -> dict[str, dict[int, Lineage]]:
+def lineages(params: Params, inventories: Inventories) -> dict[str, dict[int, Lineage]]:
     """The last checkpoint of every arm and seed that the params ask for."""
     data = data_fingerprints(params, inventories)
     return {arm: {seed: _lineage(params, arm, seed, data) for seed in params.seeds} for arm in params.arms}

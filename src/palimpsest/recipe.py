@@ -6,35 +6,76 @@ see whether a stage must run again, so an unrelated edit reruns nothing.
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from palimpsest.artifact import file_digest, fingerprint
-from palimpsest.params import Params, expand
+from palimpsest.params import Params
+from palimpsest.params.section import expand
 
 # Raised when a stage's output changes meaning, since no tool sees a change of code behind a command line.
-REVISIONS = {"raw": 1, "corpus": 1, "tokenizer": 1, "tokens": 1, "replay": 1, "train": 1, "evaluate": 1, "report": 1}
+REVISIONS = {"raw": 2, "corpus": 2, "tokenizer": 2, "tokens": 2, "replay": 1, "train": 1, "evaluate": 1, "report": 2}
 
 Spec = dict[str, Any]
 
 
-def placeless(source: Spec) -> Spec:
-    """A source without where its files lie on this machine; a dataset on the hub is a name and stays."""
-    local = "dataset" in source and Path(source["dataset"]).is_dir()
-    return {key: value for key, value in source.items() if key != "path" and not (key == "dataset" and local)}
+# What of a source only the mixture of token shards looks at.
+_MIXTURE = {"weight", "max_tokens"}
 
 
-def raw(params: Params, language: str, inventory: str | None) -> Spec:
-    """``inventory``: a hash of local files' names, sizes and contents, so that a changed file is a changed spec."""
-    source = params.corpus.sources[language].model_dump(mode="json")
-    return {"language": language, "source": source, "inventory": inventory, "revision": REVISIONS["raw"]}
+@dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """Hashes of files outside the project that a language is made from: names, sizes and contents.
+
+    ``sources``: by name of the source; ``evaluation``: of the sets that decontamination looks into.
+    """
+
+    sources: dict[str, str] = field(default_factory=dict)
+    evaluation: str | None = None
 
 
-def corpus(params: Params, language: str) -> Spec:
-    """Cleaning reads the raw folder; of the source it needs only where local files lie and their columns."""
-    settings = params.corpus.model_dump(mode="json", exclude={"sources"})
-    source = params.corpus.sources[language].model_dump(mode="json")
-    return {"language": language, "source": source, "corpus": settings, "revision": REVISIONS["corpus"]}
+Inventories = Mapping[str, Inventory]
+
+
+def placeless(spec: Spec) -> Spec:
+    """A spec without where files lie on this machine; a dataset on the hub is a name and stays."""
+    spec = copy.deepcopy(spec)
+    for source in spec.get("sources", []):
+        source.pop("path", None)
+        if "dataset" in source and Path(source["dataset"]).is_dir():
+            del source["dataset"]
+    if spec.get("corpus", {}).get("decontamination"):
+        del spec["corpus"]["decontamination"]["paths"]
+    return spec
+
+
+def raw(params: Params, language: str, inventory: Inventory) -> Spec:
+    """``inventory``, so that a changed file is a changed spec."""
+    return {
+        "language": language,
+        "sources": _sources(params, language, exclude=_MIXTURE),
+        "inventory": inventory.sources,
+        "revision": REVISIONS["raw"],
+    }
+
+
+def corpus(params: Params, language: str, inventory: Inventory) -> Spec:
+    """Cleaning reads the raw folder; of the sources it needs where local files lie, their columns and quotas."""
+    shared = params.corpus.model_dump(include={"validation_fraction", "shard_mb", "on_bad_file"})
+    return {
+        "language": language,
+        "sources": _sources(params, language, exclude={*_MIXTURE, "licence", "origin"}),
+        "corpus": params.corpus.cleaning(language) | shared,
+        "evaluation": inventory.evaluation,
+        "revision": REVISIONS["corpus"],
+    }
+
+
+def _sources(params: Params, language: str, exclude: set[str]) -> list[Spec]:
+    return [source.model_dump(mode="json", exclude=exclude) for source in params.corpus.sources[language]]
 
 
 def tokenizer(params: Params) -> Spec:
@@ -45,8 +86,9 @@ def tokenizer(params: Params) -> Spec:
     return {"languages": sorted(params.languages), "tokenizer": settings, "revision": REVISIONS["tokenizer"]}
 
 
-def tokens(language: str) -> Spec:
-    return {"language": language, "revision": REVISIONS["tokens"]}
+def tokens(params: Params, language: str) -> Spec:
+    mixture = {source.name: source.model_dump(include=_MIXTURE) for source in params.corpus.sources[language]}
+    return {"language": language, "sources": mixture, "revision": REVISIONS["tokens"]}
 
 
 def evaluation(params: Params) -> Spec:
@@ -63,26 +105,27 @@ def evaluation(params: Params) -> Spec:
 def report(params: Params) -> Spec:
     """The resolved params, without the places of the user's files."""
     values = params.model_dump(mode="json")
-    values["corpus"]["sources"] = {
-        language: placeless(source)
-        for language, source in values["corpus"]["sources"].items()
-        if language in params.languages
+    corpus = values["corpus"]
+    corpus["sources"] = {
+        language: placeless({"sources": corpus["sources"][language]})["sources"] for language in params.languages
     }
+    values["corpus"] = placeless({"corpus": corpus})["corpus"]
     values["tokenizer"].pop("path")
     return {"params": values, "revision": REVISIONS["report"]}
 
 
-def data_fingerprints(params: Params, inventories: dict[str, str | None]) -> dict[str, str]:
-    """By language, a hash of everything that shapes its tokens: known before any of it is made."""
-    cleaned = {}
-    for language in params.languages:
-        asked = [raw(params, language, inventories.get(language)), corpus(params, language)]
-        if inventories.get(language):
-            # Where the files lie does not shape what is in them; their inventory does.
-            for spec in asked:
-                spec["source"] = placeless(spec["source"])
-        cleaned[language] = fingerprint(asked)
+def data_fingerprints(params: Params, inventories: Inventories) -> dict[str, str]:
+    """By language, a hash of everything that shapes its tokens: known before any of it is made.
+
+    Where local files lie does not shape what is in them; their inventory does.
+    """
+    cleaned = {
+        language: fingerprint([placeless(make(params, language, inventories[language])) for make in (raw, corpus)])
+        for language in params.languages
+    }
     given = tokenizer(params)
     given["tokenizer"].pop("path")
     shared = fingerprint([given, [cleaned[language] for language in sorted(cleaned)]])
-    return {language: fingerprint([shared, cleaned[language], tokens(language)]) for language in params.languages}
+    return {
+        language: fingerprint([shared, cleaned[language], tokens(params, language)]) for language in params.languages
+    }

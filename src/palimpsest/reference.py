@@ -1,4 +1,4 @@
-"""docs/params.md, made from the declarations in params.py, so that the two cannot differ."""
+"""docs/params.md, made from the declarations in params, so that the two cannot differ."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from palimpsest.params import HfSource, LocalSource, Params, SampleSource
+from palimpsest.params import Params
+from palimpsest.params.sources import KINDS, AnySource
 
 _INTRODUCTION = """\
 # params.yaml, key by key
 
-Made by `palimpsest reference` from `src/palimpsest/params.py`. A key that is left out has the default; an unknown
+Made by `palimpsest reference` from `src/palimpsest/params`. A key that is left out has the default; an unknown
 one is refused. Keep the top-level keys in the file even where empty (`sweep: {}`): DVC watches them by name.
-the top-level keys in the file even where empty (`sweep: {}`): DVC watches them by name.
 
 | key | default | meaning |
 |---|---|---|
@@ -26,9 +26,12 @@ the top-level keys in the file even where empty (`sweep: {}`): DVC watches them 
 def markdown() -> str:
     """The whole page."""
     rows = [*_rows(Params, "")]
-    for kind, source in (("sample", SampleSource), ("local", LocalSource), ("hf", HfSource)):
+    rows.append(f"| **corpus.sources.{{language}}**, each | | {_summary(AnySource)} |")
+    shared = [*_rows(AnySource, "")]
+    rows += shared
+    for kind, source in KINDS.items():
         rows.append(f"| **corpus.sources.{{language}}** with `kind: {kind}` | | {_summary(source)} |")
-        rows += [row for row in _rows(source, "") if not row.startswith("| `kind`")]
+        rows += [row for row in _rows(source, "") if row not in shared and not row.startswith("| `kind`")]
     return _INTRODUCTION + "\n".join(rows) + "\n"
 
 

@@ -14,15 +14,19 @@ import zstandard
 
 from palimpsest.artifact import Manifest, file_digest, read_manifest, write_json, write_manifest
 from palimpsest.corpus.build import build
+from palimpsest.params import parse
 
 NO_FILTERS = {"gopher_repetition": None, "gopher_quality": None, "c4_quality": None, "fineweb_quality": None}
 BARE: dict[str, Any] = {
     "min_language_score": None,
     "filters": NO_FILTERS,
+    "mask_pii": [],
+    "decontamination": None,
     "exact_dedup": False,
     "minhash": None,
     "validation_fraction": 0.3,
     "shard_mb": 1,
+    "on_bad_file": "error",
 }
 
 
@@ -51,27 +55,40 @@ class Stage:
     def __init__(self, root: Path) -> None:
         self.root, self.source, self.raw, self.out = root, root / "source", root / "raw", root / "out"
 
-    def spec(self, language: str = "en", **corpus: Any) -> dict[str, Any]:
-        source = {"kind": "local", "path": str(self.source / "**" / "*"), "text": "text", "id": "id"}
-        return copy.deepcopy({"language": language, "source": source, "corpus": BARE | corpus, "revision": 1})
+    def local(self, name: str = "local", **more: Any) -> dict[str, Any]:
+        """A source of files below ``source``/``name``."""
+        path = str(self.source / name / "**" / "*")
+        return {"kind": "local", "name": name, "path": path, "text": "text", "id": "id", "max_bytes": None} | more
 
-    def place(self, files: Mapping[str, bytes]) -> None:
-        """Write the source files, and the raw stage's folder for them."""
-        entries = []
-        for name, data in files.items():
-            path = self.source / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
-            entries.append({"name": name, "bytes": len(data), "xxh3_128": file_digest(path)})
-        write_json(self.raw / "references.json", entries)
-        write_manifest(self.raw, stage="raw", params={}, inputs={}, files=[self.raw / "references.json"], counts={})
+    def spec(self, language: str = "en", sources: list[Any] | None = None, **corpus: Any) -> dict[str, Any]:
+        given = {"language": language, "sources": sources or [self.local()], "corpus": BARE | corpus}
+        return copy.deepcopy(given | {"evaluation": None, "revision": 2})
+
+    def place(self, **sources: Mapping[str, bytes]) -> None:
+        """Write the files of each source, and the raw stage's folder for them."""
+        for source, files in sources.items():
+            entries = []
+            for name, data in files.items():
+                path = self.source / source / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+                entries.append({"name": name, "bytes": len(data), "xxh3_128": file_digest(path)})
+            write_json(self.raw / source / "references.json", entries)
+        listed = [self.raw / source / "references.json" for source in sources]
+        write_manifest(self.raw, stage="raw", params={}, inputs={}, files=listed, counts={})
 
     def run(
         self, files: Mapping[str, bytes], *, language: str = "en", workers: int = 1, out: str = "out", **corpus: Any
     ) -> Result:
-        self.place(files)
+        self.place(local=files)
         build(self.spec(language, **corpus), self.raw, self.root / out, workers)
         return self.result(self.root / out)
+
+    @staticmethod
+    def every_rule(language: str = "en") -> dict[str, Any]:
+        """The settings of a language when params.yaml says nothing."""
+        sources = {language: {"kind": "sample"}}
+        return parse({"languages": [language], "corpus": {"sources": sources}}, "test").corpus.cleaning(language)
 
     @staticmethod
     def result(out: Path) -> Result:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from itertools import combinations
+import tracemalloc
+from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -119,22 +120,31 @@ def components(rows: list[list[int]]) -> list[int]:
     return [find(at) for at in range(len(rows))]
 
 
+ROWS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), *[st.integers(0, 12)] * 3), min_size=1, max_size=40)
+
+
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), *[st.integers(0, 12)] * 3), min_size=1, max_size=40))
+@given(ROWS, st.data(), st.booleans())
 def test_verdicts_equal_all_pairs_comparison(
-    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, ...]]
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[int, ...]], data: st.DataObject, exact: bool
 ) -> None:
-    folder = tmp_path_factory.mktemp("keys")
-    keys = [[high, low, 10, *bands] for high, low, *bands in rows]
-    write(folder, keys)
-    verdicts = dedup.verdicts(folder, exact=True, bands=3).tolist()
+    """However the documents are divided among folders, and columns are cut into passes and reads."""
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=3)))
+    folders = write(tmp_path_factory.mktemp("keys"), [[high, low, 10, *bands] for high, low, *bands in rows], cuts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dedup, "_PASS", data.draw(st.integers(1, 50)))
+        patch.setattr(dedup, "_READ", data.draw(st.integers(1, 50)))
+        if data.draw(st.booleans()):
+            # As with more documents than 32 bits can number.
+            patch.setattr(dedup, "_numbers", lambda count: np.arange(count, dtype=np.uint64))
+        verdicts = dedup.verdicts(folders, exact=exact, bands=3).tolist()
     first_seen: dict[tuple[int, int], int] = {}
-    exact = [first_seen.setdefault((high, low), at) != at for at, (high, low, *_) in enumerate(rows)]
-    left = [at for at in range(len(rows)) if not exact[at]]
+    copies = [exact and first_seen.setdefault((high, low), at) != at for at, (high, low, *_) in enumerate(rows)]
+    left = [at for at in range(len(rows)) if not copies[at]]
     roots = components([list(rows[at][2:]) for at in left])
     near = {left[at] for at, root in enumerate(roots) if root != at}
     assert verdicts == [
-        dedup.EXACT if exact[at] else dedup.NEAR if at in near else dedup.KEPT for at in range(len(rows))
+        dedup.EXACT if copies[at] else dedup.NEAR if at in near else dedup.KEPT for at in range(len(rows))
     ]
 
 
@@ -142,12 +152,50 @@ def test_a_long_chain_is_one_cluster(tmp_path: Path) -> None:
     """Neighbours share a band, ends share none: document n has buckets n and n + 1, told in a shuffled order."""
     order = list(range(400))
     random.Random(5).shuffle(order)
-    write(tmp_path, [[at, 0, 1, (link + 1) // 2, 10_000 + link // 2] for at, link in enumerate(order)])
-    verdicts = dedup.verdicts(tmp_path, exact=False, bands=2)
+    folders = write(tmp_path, [[at, 0, 1, (link + 1) // 2, 10_000 + link // 2] for at, link in enumerate(order)], [150])
+    verdicts = dedup.verdicts(folders, exact=False, bands=2)
     assert verdicts.tolist() == [dedup.KEPT] + [dedup.NEAR] * 399
 
 
-def write(folder: Path, keys: list[list[int]]) -> None:
-    with dedup.KeyWriter(folder, len(keys[0])) as writer:
-        for row in keys:
-            writer.append(np.array([row], np.uint64))
+def test_columns_are_read_through_the_folders_in_order(tmp_path: Path) -> None:
+    folders = write(tmp_path, [[at, at, 100 + at] for at in range(20)], [0, 7, 7])
+    assert dedup.content_hashes(folders).tolist() == list(range(20))
+    assert dedup.text_bytes(folders).tolist() == list(range(100, 120))
+    assert dedup.content_hashes(folders[::-1]).tolist() == [*range(7, 20), *range(7)]
+
+
+def test_no_documents(tmp_path: Path) -> None:
+    for folders in (write(tmp_path, [], []), []):
+        assert dedup.verdicts(folders, exact=True, bands=2).tolist() == []
+        assert dedup.text_bytes(folders).tolist() == []
+
+
+def test_memory_grows_by_five_bytes_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dedup, "_PASS", 60_000)
+    monkeypatch.setattr(dedup, "_READ", 1 << 14)
+    chance, sizes, peaks = np.random.default_rng(0), (60_000, 60_000, 600_000), []
+    for number, size in enumerate(sizes):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with dedup.KeyWriter(folder, 4) as writer:
+            writer.append(chance.integers(0, 1 << 63, (size, 4), np.uint64))
+        # NumPy tells tracemalloc of its arrays. The first run loads the compiled code.
+        tracemalloc.start()
+        dedup.verdicts([folder], exact=True, bands=1)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert 4.5 < (peaks[2] - peaks[1]) / (sizes[2] - sizes[1]) < 5.5
+    assert peaks[1] < sizes[1] * (5 + 40) + (1 << 20)
+
+
+def write(folder: Path, keys: list[list[int]], cuts: list[int]) -> list[Path]:
+    """The keys in folders, cut before the documents ``cuts``; each folder is written in two pieces."""
+    folders = []
+    for number, (start, end) in enumerate(pairwise([0, *cuts, len(keys)])):
+        folders.append(folder / str(number))
+        folders[-1].mkdir(exist_ok=True)
+        rows = np.array(keys[start:end], np.uint64).reshape(end - start, len(keys[0]) if keys else 5)
+        with dedup.KeyWriter(folders[-1], rows.shape[1]) as writer:
+            writer.append(rows[:2])
+            writer.append(rows[2:])
+    return folders

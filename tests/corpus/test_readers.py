@@ -59,7 +59,7 @@ def test_text_files_are_one_document_each(stage: Any) -> None:
     }
     result = stage.run(files)
     assert result.texts == set(TEXTS)
-    assert {document["id"] for document in result.kept} == {f"{name}:1" for name in files}
+    assert {document["id"] for document in result.kept} == {f"local/{name}:1" for name in files}
 
 
 def test_ids_fall_back_to_file_and_line(stage: Any) -> None:
@@ -67,7 +67,7 @@ def test_ids_fall_back_to_file_and_line(stage: Any) -> None:
     records = [good, {"id": 7, **good}, {"id": None, **good}, {"id": True, **good}, {"id": "", **good}]
     result = stage.run({"a.jsonl": stage.jsonl(records), "b.jsonl": stage.jsonl(DOCUMENTS)})
     ids = {document["id"] for document in result.kept} - {document["id"] for document in DOCUMENTS}
-    assert ids == {"a.jsonl:1", "7", "a.jsonl:3", "a.jsonl:4", "a.jsonl:5"}
+    assert ids == {"local/a.jsonl:1", "7", "local/a.jsonl:3", "local/a.jsonl:4", "local/a.jsonl:5"}
 
 
 def test_bad_records_are_dropped_under_their_reason_with_their_place(stage: Any) -> None:
@@ -86,7 +86,7 @@ def test_bad_records_are_dropped_under_their_reason_with_their_place(stage: Any)
     data = b"\n".join([*bad, b"", b"  "]) + b"\n" + stage.jsonl(DOCUMENTS)
     result = stage.run({"bad.jsonl": data})
     found = {(entry["id"], entry["reason"]) for entry in result.dropped}
-    assert found == {(f"bad.jsonl:{line}", reason) for line, reason in enumerate(bad.values(), 1)}
+    assert found == {(f"local/bad.jsonl:{line}", reason) for line, reason in enumerate(bad.values(), 1)}
     assert result.manifest.counts["dropped"] == {"bad_json": 5, "bad_utf8": 1, "no_text": 4}
     assert result.manifest.counts["documents_in"] == len(bad) + len(DOCUMENTS)
 
@@ -97,7 +97,7 @@ def test_one_bad_string_does_not_end_a_parquet_file(stage: Any) -> None:
     result = stage.run({"a.parquet": parquet({"text": views})})
     assert result.texts == set(TEXTS)
     assert result.manifest.counts["dropped"] == {"bad_utf8": 1, "no_text": 1}
-    assert {entry["id"] for entry in result.dropped} == {"a.parquet:1", "a.parquet:2"}
+    assert {entry["id"] for entry in result.dropped} == {"local/a.parquet:1", "local/a.parquet:2"}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_one_bad_string_does_not_end_a_parquet_file(stage: Any) -> None:
     [
         ("a.jsonl.zst", lambda data: zstandard.compress(data)[:-20], "cut short at byte"),
         ("a.jsonl.gz", lambda data: gzip.compress(data)[:-9], "cut short at byte"),
-        ("a.jsonl.zst", lambda data: data, "damaged near byte 0"),
+        ("a.jsonl.zst", lambda data: data, "holds no zstd data at byte 0"),
         ("a.jsonl.gz", lambda _: b"", "cut short at byte 0"),
         ("a.parquet", lambda _: parquet({"text": ["x"]})[:-30], "not a whole Parquet file"),
         ("a.parquet", lambda _: parquet({"body": ["x"]}), "no column 'text' for the text; it has body"),
@@ -123,8 +123,8 @@ def test_bad_files_are_refused_by_name(stage: Any, name: str, damage: Any, messa
 def test_a_file_changed_after_the_raw_stage_is_refused(stage: Any) -> None:
     from palimpsest.corpus.build import build
 
-    stage.place({"a.jsonl": stage.jsonl(DOCUMENTS)})
-    path = stage.source / "a.jsonl"
+    stage.place(local={"a.jsonl": stage.jsonl(DOCUMENTS)})
+    path = stage.source / "local" / "a.jsonl"
     path.write_bytes(path.read_bytes().replace(b"number 3", b"number 4"))
     with pytest.raises(DataError, match=r"a\.jsonl: changed since the raw stage saw it"):
         build(stage.spec(), stage.raw, stage.out)
@@ -135,11 +135,11 @@ def test_nasty_files(stage: Any) -> None:
     names = [path.name for path in sorted(NASTY.iterdir()) if path.name != "21_truncated.jsonl.zst"]
     result = stage.run({name: (NASTY / name).read_bytes() for name in names})
     found = {(entry["id"], entry["reason"]) for entry in result.dropped}
-    assert ("02_invalid_utf8_in_jsonl.jsonl:2", "bad_utf8") in found
-    assert {f"11_bad_json.jsonl:{line}" for line in (1, 2, 3, 4, 6)} == {
+    assert ("local/02_invalid_utf8_in_jsonl.jsonl:2", "bad_utf8") in found
+    assert {f"local/11_bad_json.jsonl:{line}" for line in (1, 2, 3, 4, 6)} == {
         place for place, reason in found if reason == "bad_json"
     }
-    assert sum(reason == "no_text" and place.startswith("09_") for place, reason in found) == 6
+    assert sum(reason == "no_text" and place.startswith("local/09_") for place, reason in found) == 6
     assert not any("\ufeff" in text or "\r" in text for text in result.texts)
     frames = zstandard.ZstdDecompressor().stream_reader(
         (NASTY / "23_multi_frame.jsonl.zst").read_bytes(), read_across_frames=True

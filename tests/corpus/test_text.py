@@ -15,6 +15,7 @@ from palimpsest.corpus.filters import QualityFilters
 from palimpsest.corpus.identify import Identifier
 from palimpsest.corpus.normalise import content_key, normalise
 from palimpsest.corpus.words import RegexWords, shingles
+from palimpsest.params.built_in import CLEANING
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 spaced_text = st.text("ab \t\n\r\u0301\u00a0\u200b\u2028\u3000e\x00\ufeff", max_size=60)
@@ -182,5 +183,5 @@ def test_japanese_words_fit_the_length_rule() -> None:
     words = RegexWords("ja").word_tokenize(text)
     assert len(words) > len(text) / 4
     assert 1 < np.mean([len(word) for word in words]) < 4
-    rules = {"gopher_quality": GOPHER | {"min_doc_words": 20}}
+    rules = {"gopher_quality": CLEANING["ja"]["filters"]["gopher_quality"] | {"min_doc_words": 20}}
     assert QualityFilters("ja", rules, RegexWords("ja")).judge(text)[1] is None

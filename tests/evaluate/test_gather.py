@@ -43,7 +43,13 @@ PARAMS = {
     "languages": LANGUAGES,
     "arms": ["sequential", "mer", "joint"],
     "evaluate": {"bootstrap": 200},
-    "corpus": {"sources": {"fr": {"kind": "sample"}, "en": {"kind": "local"}, "ar": {"kind": "hf"}}},
+    "corpus": {
+        "sources": {
+            "fr": [{"name": "sample", "kind": "sample"}],
+            "en": [{"name": "web", "kind": "local"}, {"name": "wiki", "kind": "hf"}],
+            "ar": [{"name": "hf", "kind": "hf"}],
+        }
+    },
 }
 REPLAY = {"rate": "0.25", "accounting": "add", "scope": "past"}
 MER = {"interval": 20, "step_size": 0.5}
@@ -96,9 +102,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place_evaluation(root, path, row)
     for number, language in enumerate(LANGUAGES):
         split = {"documents": 10 + number, "bytes": 100}
+        names = [source["name"] for source in PARAMS["corpus"]["sources"][language]]
         corpus = {"documents_in": 30, "dropped": {"language": 9 - 2 * number}, "train": split, "validation": split}
+        corpus |= {"masked": {"email": number}, "bad_files": []}
+        corpus["sources"] = {name: {"documents_in": 30 // len(names), "train": split} for name in names}
+        raw = {"sources": {name: {"licence": f"of {name}"} for name in names}}
+        place(root / "data" / "raw" / language, "raw", {}, {}, raw)
         place(root / "data" / "corpus" / language, "corpus", {}, {}, corpus)
         tokens = {"train": split | {"tokens": 25}, "validation": split | {"tokens": 5}}
+        tokens["sources"] = {name: {"tokens": 25 // len(names), "share": 1 / len(names)} for name in names}
         place(root / "data" / "tokens" / language, "tokens", {}, {}, tokens)
     ratios = {"tokens_per_byte": 0.375, "tokens_per_word": 1.5}
     fertility = {"fr": ratios | {"tokens_per_byte": 0.25}, "en": ratios, "ar": ratios | {"tokens_per_byte": 0.5}}
@@ -127,9 +139,14 @@ def test_the_head_and_the_data(result: Any) -> None:
     assert (result["format"], result["sample"]) == ("palimpsest.eval_all/1", True)
     assert (result["params"], result["languages"]) == (PARAMS, LANGUAGES)
     split = {"documents": 11, "bytes": 100}
+    half = {"documents_in": 15, "documents": 11, "tokens": 12, "share": 0.5}
     assert result["data"]["en"] == {
-        "source": "local", "documents_in": 30, "dropped": {"language": 7}, "train": split | {"tokens": 25},
-        "validation": split | {"tokens": 5}, "tokens_per_byte": 0.375, "tokens_per_word": 1.5,
+        "sources": {
+            "web": {"kind": "local", "licence": "of web", **half}, "wiki": {"kind": "hf", "licence": "of wiki", **half},
+        },
+        "masked": {"email": 1}, "bad_files": [], "documents_in": 30, "dropped": {"language": 7},
+        "train": split | {"tokens": 25}, "validation": split | {"tokens": 5},
+        "tokens_per_byte": 0.375, "tokens_per_word": 1.5,
     }  # fmt: skip
 
 

@@ -178,7 +178,12 @@ def _data(index: int) -> dict[str, Any]:
     }  # fmt: skip
     lost = sum(dropped.values())
     return {
-        "source": "sample",
+        "sources": {
+            "sample": {"kind": "sample", "licence": None, "documents_in": 4000, "tokens": 990_000, "share": 0.75},
+            "wiki": {"kind": "hf", "licence": "CC BY-SA", "documents_in": 2000, "tokens": 330_000, "share": 0.25},
+        },
+        "masked": {"email": 7, "phone": 1200} if index else {},
+        "bad_files": [{"source": "wiki", "name": "a.jsonl.zst", "problem": "cut short at byte 77"}] if index else [],
         "documents_in": 6000,
         "dropped": dropped,
         "train": {"documents": 5700 - lost, "bytes": 4_120_000 + 9000 * index, "tokens": 1_480_000 + 70_000 * index},

@@ -50,7 +50,7 @@ def test_draws_every_chart_and_answers_the_pointer(
     width: int, languages: tuple[str, ...], made: Callable, tmp_path: Path
 ) -> None:
     eval_all, curves = made(languages=languages, seeds=3).write(tmp_path)
-    page.build(eval_all, curves, tmp_path / "report.html")
+    page.build(eval_all, curves, [], tmp_path / "report.html")
     probed = tmp_path / "probed.html"
     probed.write_text((tmp_path / "report.html").read_text().replace("</body>", _PROBE))
     shown = subprocess.run(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import zstandard
 
+from palimpsest.artifact import write_manifest
 from palimpsest.errors import ArtifactError
 from palimpsest.report import history, page, results
 
@@ -45,9 +48,12 @@ class Page(HTMLParser):
         return sum(name == tag and attributes.items() <= found.items() for name, found in self.found)
 
 
+SAMPLES = {"ar": {"language": [{"id": "a:1", "text": "HELLO <b>"}], "no_text": [{"id": "a:2", "text": ""}]}, "ja": {}}
+
+
 def render(made, folder: Path) -> str:
     eval_all, curves = made.write(folder)
-    return page.render(results.read(eval_all), history.read(curves))
+    return page.render(results.read(eval_all), history.read(curves), SAMPLES)
 
 
 CASES = {
@@ -164,10 +170,31 @@ def test_missing_curves_are_said(made: Callable, tmp_path: Path) -> None:
     assert history.read(tmp_path / "plots" / "loss_curves.csv") == []
 
 
+def corpus(folder: Path) -> Path:
+    """A corpus folder with eight dropped documents of one reason."""
+    lines = [{"id": f"web/a:{at}", "source": "web", "reason": "html", "text": f"<p>\u2028{at}" * 99} for at in range(8)]
+    folder.mkdir(exist_ok=True)
+    dropped = folder / "dropped.jsonl.zst"
+    dropped.write_bytes(zstandard.compress("".join(json.dumps(line) + "\n" for line in lines).encode()))
+    write_manifest(folder, stage="corpus", params={}, inputs={}, files=[dropped], counts={})
+    return folder
+
+
+def test_dropped_documents_are_shown_as_text(made: Callable, tmp_path: Path) -> None:
+    eval_all, curves = made().write(tmp_path)
+    page.build(eval_all, curves, [corpus(tmp_path / "fr")], tmp_path / "page.html")
+    parsed = Page((tmp_path / "page.html").read_text())
+    shown = [text for text in parsed.texts if text.startswith("<p> ")]
+    assert len(shown) == 5 and all(len(text) <= 241 and text.endswith("…") for text in shown)
+    assert "html" in parsed.texts
+    text = render(made(), tmp_path)
+    assert "(empty)" in text and "HELLO &lt;b&gt;" in text and "Dropped in Japanese" not in text
+
+
 def test_build_is_deterministic_and_whole(made: Callable, tmp_path: Path) -> None:
     eval_all, curves = made(seeds=3).write(tmp_path)
     for name in ("a.html", "b.html"):
-        page.build(eval_all, curves, tmp_path / "out" / name)
+        page.build(eval_all, curves, [corpus(tmp_path / "fr")], tmp_path / "out" / name)
     pages = [(tmp_path / "out" / name).read_bytes() for name in ("a.html", "b.html")]
     assert pages[0] == pages[1] and pages[0].rstrip().endswith(b"</html>")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.html", "b.html"]
@@ -177,14 +204,14 @@ def test_build_is_deterministic_and_whole(made: Callable, tmp_path: Path) -> Non
 def test_wrong_inputs_are_named(made: Callable, tmp_path: Path) -> None:
     eval_all, curves = made().write(tmp_path)
     with pytest.raises(ArtifactError, match=r"nothing\.csv: no such file"):
-        page.build(eval_all, tmp_path / "nothing.csv", tmp_path / "out.html")
+        page.build(eval_all, tmp_path / "nothing.csv", [], tmp_path / "out.html")
     lines = curves.read_text().splitlines()
     curves.write_text("\n".join([*lines[:4], "replay,0,en,en,x,1,2", *lines[4:]]))
     with pytest.raises(ArtifactError, match=r"loss_curves\.csv:5: expected"):
-        page.build(eval_all, curves, tmp_path / "out.html")
+        page.build(eval_all, curves, [corpus(tmp_path / "fr")], tmp_path / "out.html")
     eval_all.write_text('{"format": "palimpsest.sweep/1"}')
     with pytest.raises(ArtifactError, match=r"eval_all\.json: format is 'palimpsest.sweep/1'"):
-        page.build(eval_all, curves, tmp_path / "out.html")
+        page.build(eval_all, curves, [corpus(tmp_path / "fr")], tmp_path / "out.html")
     assert not (tmp_path / "out.html").exists()
 
 

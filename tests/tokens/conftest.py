@@ -55,15 +55,19 @@ def documents(language: str, number: int, seed: int) -> list[str]:
 
 @pytest.fixture(scope="session")
 def write_corpus() -> Callable[..., Path]:
-    """write_corpus(folder, train=[[text, …], …], validation=[…]) → a finished corpus folder; a list is a shard."""
+    """write_corpus(folder, train=[[text, …], …], validation=[…]) → a finished corpus folder; a list is a shard.
 
-    def write(folder: Path, **splits: list[list[str]]) -> Path:
+    A dict of such lists, by source, instead of a list gives several sources; else the one source is "given".
+    """
+
+    def write(folder: Path, **splits: list[list[str]] | dict[str, list[list[str]]]) -> Path:
         files, counts = [], {}
-        for split, shards in splits.items():
-            texts = [text for shard in shards for text in shard]
+        for split, sources in splits.items():
+            named = sources if isinstance(sources, dict) else {"given": sources}
+            texts = [text for shards in named.values() for shard in shards for text in shard]
             counts[split] = {"documents": len(texts), "bytes": sum(len(text.encode()) for text in texts)}
-            for number, shard in enumerate(shards):
-                path = folder / split / f"{number:05}.jsonl.zst"
+            for name, number, shard in ((n, i, s) for n, shards in named.items() for i, s in enumerate(shards)):
+                path = folder / split / f"{name}-{number:05}.jsonl.zst"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 lines = [json.dumps({"id": f"{number}/{i}", "text": t, "score": 0.9}) for i, t in enumerate(shard)]
                 path.write_bytes(zstandard.compress("".join(line + "\n" for line in lines).encode()))
@@ -89,13 +93,24 @@ def corpora(tmp_path_factory: pytest.TempPathFactory, write_corpus: Callable[...
 
 
 def tokenizer_spec(**settings: object) -> dict[str, object]:
-    defaults = {"vocab_size": 700, "sample_mb": 1, "path": None}
+    defaults = {"vocab_size": 700, "sample_mb": 1, "path": None, "hub": None, "revision": None}
     return {"tokenizer": defaults | settings, "languages": list(LANGUAGES), "revision": 1}
 
 
 @pytest.fixture(scope="session")
 def make_spec() -> Callable[..., dict[str, object]]:
     return tokenizer_spec
+
+
+@pytest.fixture(scope="session")
+def tokens_spec() -> Callable[..., dict[str, object]]:
+    """tokens_spec(language, source=(weight, max_tokens), …); without sources the one that write_corpus writes."""
+
+    def make(language: str, **sources: tuple[float | None, int | None]) -> dict[str, object]:
+        named = {name: {"weight": w, "max_tokens": n} for name, (w, n) in (sources or {"given": (None, None)}).items()}
+        return {"language": language, "sources": named, "revision": 1}
+
+    return make
 
 
 @pytest.fixture(scope="session")

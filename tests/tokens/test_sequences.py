@@ -5,8 +5,10 @@ from __future__ import annotations
 import struct
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -130,10 +132,25 @@ def test_documents_without_end_of_text(tmp_path: Path) -> None:
     documents = Documents(folder, "validation")
     assert documents.end_of_text == END
     for _ in range(2):  # iterates anew
-        assert [document.tolist() for document in documents] == [[7, 8], [], [9]]
+        assert [document.tolist() for document in documents] == [[7, 8], [9], []]
     unfinished = write_folder(tmp_path / "fr", {"validation-00000": [[7, END], [8, 9]]})
     with pytest.raises(ArtifactError, match="document 1 does not end with token 0"):
         list(Documents(unfinished, "validation"))
+
+
+@given(numbers=st.lists(st.integers(0, 9), min_size=1, max_size=5))
+@settings(max_examples=40, deadline=None)
+def test_documents_are_interleaved_in_proportion(numbers: list[int]) -> None:
+    """By sorting all documents on their place in their shard; then every beginning has each shard's share."""
+    with tempfile.TemporaryDirectory() as root:
+        shards = {f"validation-{chr(97 + s)}-00000": [[s + 1, k, END] for k in range(n)] for s, n in enumerate(numbers)}
+        found = [document.tolist() for document in Documents(write_folder(Path(root) / "en", shards), "validation")]
+    places = [(Fraction(2 * k + 1, 2 * n), s + 1, k) for s, n in enumerate(numbers) for k in range(n)]
+    assert found == [[s, k] for _, s, k in sorted(places)]
+    for taken in range(len(found) + 1):
+        for s, n in enumerate(numbers):
+            share = Fraction(n * taken, max(len(found), 1))
+            assert abs(sum(document[0] == s + 1 for document in found[:taken]) - share) < len(numbers)
 
 
 def test_a_sparse_shard_of_200_gb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,15 +172,17 @@ def test_a_sparse_shard_of_200_gb(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_more_shards_than_file_descriptors_and_nothing_but_numpy(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path / "en", {f"train-{i:05}": [[i] * 9] for i in range(400)})
+    shards = {f"{split}-{i:05}": [[i] * 9 + [END]] for split in ("train", "validation") for i in range(400)}
+    folder = write_folder(tmp_path / "en", shards)
     program = f"""
         import resource, sys
         from pathlib import Path
         import numpy as np
-        from palimpsest.tokens.sequences import Sequences
-        resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
+        from palimpsest.tokens.sequences import Documents, Sequences
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
         rows = Sequences(Path({str(folder)!r}), "train", 4).read(np.arange(800)[::-1])
         assert (rows == np.repeat(np.arange(400), 2)[::-1, None]).all()
+        assert [document[0] for document in Documents(Path({str(folder)!r}), "validation")] == list(range(400))
         heavy = {{"torch", "tokenizers", "orjson", "zstandard", "pydantic", "transformers", "yaml"}}
         assert not heavy & set(sys.modules), heavy & set(sys.modules)
     """

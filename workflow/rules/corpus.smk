@@ -27,7 +27,7 @@ rule corpus:
         "logs/corpus/{language}.tsv"
     threads: 8
     params:
-        spec=spec(lambda w: recipe.corpus(EXPERIMENT.params, w.language)),
+        spec=spec(lambda w: EXPERIMENT.corpus(w.language)),
     shell:
         "palimpsest --label corpus/{wildcards.language} corpus --spec {params.spec:q} --workers {threads} "
         "--raw data/raw/{wildcards.language} --out data/corpus/{wildcards.language} 2>&1 | tee -i {log}"

@@ -28,6 +28,7 @@ rule evaluate:
 rule gather:
     input:
         each_checkpoint("results/evaluation/{lineage}/manifest.json", EXPERIMENT.arms),
+        each_language("data/raw/{language}/manifest.json"),
         each_language("data/corpus/{language}/manifest.json"),
     output:
         "results/eval_all.json",
@@ -51,6 +52,7 @@ rule report:
     input:
         eval_all="results/eval_all.json",
         curves="results/plots/loss_curves.csv",
+        corpora=each_language("data/corpus/{language}/manifest.json"),
     output:
         "results/report.html",
     log:
@@ -60,8 +62,10 @@ rule report:
     threads: 1
     params:
         revision=recipe.REVISIONS["report"],
+        corpora=each_language("data/corpus/{language}"),
     shell:
-        "palimpsest --label report report --eval-all {input.eval_all} --curves {input.curves} --out {output} 2>&1 | tee -i {log}"
+        "palimpsest --label report report --eval-all {input.eval_all} --curves {input.curves} "
+        "--corpora {params.corpora:q} --out {output} 2>&1 | tee -i {log}"
 
 
 rule sweep:

@@ -31,7 +31,7 @@ rule tokens:
         "logs/tokens/{language}.tsv"
     threads: 8
     params:
-        spec=spec(lambda w: recipe.tokens(w.language)),
+        spec=spec(lambda w: recipe.tokens(EXPERIMENT.params, w.language)),
     shell:
         "palimpsest --label tokens/{wildcards.language} tokens --spec {params.spec:q} --workers {threads} "
         "--corpus data/corpus/{wildcards.language} --tokenizer data/tokenizer "

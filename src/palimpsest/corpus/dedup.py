@@ -1,12 +1,15 @@
 """Exact and near duplicates among the kept documents, from the keys that the workers made.
 
-Keys lie on disk, a file for each column, 8 bytes a document and column: 8 · (3 + bands), 136 with 14 bands. In memory
-only a few columns are held at a time: about 70 bytes a document, 7 GB for 100 million. Nothing depends on workers:
-documents are numbered in input order, and of equal ones the first stays.
+Keys lie on disk in one folder or several, a file for each column: 8 · (3 + bands) bytes a document, 136 with 14 bands.
+In memory ``verdicts`` holds 5 bytes a document (9 from 2^32 documents on) and a table of at most 168 MB, since keys are
+taken in passes of _PASS documents: 203 MB was measured for 5 million documents, 303 MB for 25 million. Nothing depends
+on workers or on how documents are divided among folders: they are numbered in input order, and of equal ones the first
+stays.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -14,10 +17,16 @@ from typing import BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from palimpsest.corpus import kernel
+
 KEPT, EXACT, NEAR = 0, 1, 2
 REASONS = {EXACT: "exact_duplicate", NEAR: "near_duplicate"}
 _HIGH, _LOW, _BYTES, _FIRST_BAND = range(4)
+# Documents in a pass over a column, and in a read. More passes cost reading, fewer cost memory.
+_PASS = 4_000_000
+_READ = 1 << 18
 Numbers = NDArray[np.uint64]
+Verdicts = NDArray[np.uint8]
 
 
 class KeyWriter:
@@ -40,66 +49,79 @@ class KeyWriter:
             file.write(column.tobytes())
 
 
-def content_hashes(folder: Path) -> Numbers:
-    """The high half of each document's content key: uniform, and equal for equal documents."""
-    return _load(folder, _HIGH)
+class _Keys:
+    """The keys in several folders, as one sequence of documents."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._sizes = {folder: _column(folder, _HIGH).stat().st_size // 8 for folder in folders}
+
+    def __len__(self) -> int:
+        return sum(self._sizes.values())
+
+    def column(self, number: int) -> Numbers:
+        """The whole of one column."""
+        whole = np.empty(len(self), np.uint64)
+        for first, rows in self.rows([number]):
+            whole[first : first + len(rows)] = rows[:, 0]
+        return whole
+
+    def rows(self, columns: Sequence[int]) -> Iterator[tuple[int, Numbers]]:
+        """Pieces of some columns side by side, each with the number of its first document."""
+        first = 0
+        for folder, size in self._sizes.items():
+            for start in range(0, size, _READ):
+                count = min(_READ, size - start)
+                rows = np.empty((count, len(columns)), np.uint64)
+                for place, number in enumerate(columns):
+                    rows[:, place] = np.fromfile(_column(folder, number), np.uint64, count, offset=8 * start)
+                yield first + start, rows
+            first += size
 
 
-def text_bytes(folder: Path) -> Numbers:
-    """The UTF-8 bytes of each document's text."""
-    return _load(folder, _BYTES)
+def content_hashes(folders: Sequence[Path]) -> Numbers:
+    """The high half of each document's content key: uniform, and equal for equal documents. 8 bytes a document."""
+    return _Keys(folders).column(_HIGH)
 
 
-def verdicts(folder: Path, *, exact: bool, bands: int) -> NDArray[np.uint8]:
+def text_bytes(folders: Sequence[Path]) -> Numbers:
+    """The UTF-8 bytes of each document's text. 8 bytes a document."""
+    return _Keys(folders).column(_BYTES)
+
+
+def verdicts(folders: Sequence[Path], *, exact: bool, bands: int) -> Verdicts:
     """KEPT, EXACT or NEAR for each document. Near duplicates are sought among what exact removal leaves."""
-    verdict = np.zeros(len(_load(folder, _HIGH)), np.uint8)
+    keys = _Keys(folders)
+    verdict = np.full(len(keys), KEPT, np.uint8)
     if exact:
-        verdict[_repeated(_load(folder, _HIGH), _load(folder, _LOW))] = EXACT
+        _judge(keys, [(_HIGH, _LOW)], verdict, EXACT)
     if bands:
-        left = np.flatnonzero(verdict == KEPT)
-        columns = [_FIRST_BAND + band for band in range(bands)]
-        first = _clusters(folder, columns, left)
-        verdict[left[first != np.arange(len(left))]] = NEAR
+        _judge(keys, [(_FIRST_BAND + band,) for band in range(bands)], verdict, NEAR)
     return verdict
 
 
-def _repeated(high: Numbers, low: Numbers) -> NDArray[np.int64]:
-    """The documents whose key an earlier document has."""
-    order = np.lexsort((low, high))
-    same = (high[order[1:]] == high[order[:-1]]) & (low[order[1:]] == low[order[:-1]])
-    repeated: NDArray[np.int64] = order[1:][same]
-    return repeated
+def _judge(keys: _Keys, groups: Sequence[tuple[int, ...]], verdict: Verdicts, code: int) -> None:
+    """Give ``code`` to all but the first document of each cluster: of all that are joined by chains of equal keys.
 
-
-def _clusters(folder: Path, columns: list[int], left: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each document of ``left`` the first of its cluster: of all that are joined by chains of shared bands.
-
-    Every round passes the least label on within each bucket and then along labels, until nothing changes. A label
-    always names a member of the same cluster, so the end is each cluster's first document. Rounds: two or three.
+    Documents are equal in a group of columns when all columns of it are. One without equals costs a look-up a group.
     """
-    label = np.arange(len(left))
-    while True:
-        before = label.copy()
-        for column in columns:
-            _spread(_load(folder, column)[left], label)
-        while not np.array_equal(label, shorter := label[label]):
-            label = shorter
-        if np.array_equal(label, before):
-            return label
+    count = len(keys)
+    parent = _numbers(count)
+    passes = max(1, -(-count // _PASS))
+    # Half free, since a look-up ends at a free slot: a pass gets as many as the others, give or take a few.
+    slots = 1 << (2 * count // passes + 64).bit_length()
+    owners = np.empty(slots, parent.dtype)
+    table = np.empty((slots, len(groups[0])), np.uint64)
+    for columns in groups:
+        for number in range(passes):
+            owners.fill(0)
+            for first, rows in keys.rows(columns):
+                kernel.join(rows, first, verdict, passes, number, table, owners, parent)
+    kernel.mark(parent, verdict, code)
 
 
-def _spread(bucket: Numbers, label: NDArray[np.int64]) -> None:
-    """Give all documents of a bucket the least of their labels, in place."""
-    order = np.argsort(bucket, kind="stable")
-    ordered = bucket[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    least = np.minimum.reduceat(label[order], starts)
-    label[order] = np.repeat(least, np.diff(np.r_[starts, len(order)]))
+def _numbers(count: int) -> kernel.Documents:
+    return np.arange(count, dtype=np.uint32) if count < 1 << 32 else np.arange(count, dtype=np.uint64)
 
 
 def _column(folder: Path, number: int) -> Path:
     return folder / f"keys-{number:03d}.u64"
-
-
-def _load(folder: Path, number: int) -> Numbers:
-    return np.fromfile(_column(folder, number), np.uint64)

@@ -16,16 +16,23 @@ class Progress:
     def __init__(self, language: str, total_bytes: int) -> None:
         self._language, self._total = language, total_bytes
         self._start = self._last = time.monotonic()
+        self._documents = self._kept = 0
+        self._before: int | None = None
 
     def show(self, done_bytes: int, documents: int, kept: int) -> None:
-        """Log a line if the last one is old enough."""
+        """Count documents that were read and kept, and log a line if the last one is old enough."""
+        self._documents += documents
+        self._kept += kept
+        if self._before is None:
+            # What an earlier run did says nothing of this one's speed.
+            self._before = done_bytes
         now = time.monotonic()
-        if now - self._last < INTERVAL_SECONDS or not documents:
+        if now - self._last < INTERVAL_SECONDS or not self._documents:
             return
         self._last = now
         elapsed = now - self._start
-        left = elapsed * (self._total - done_bytes) / max(1, done_bytes)
+        left = elapsed * (self._total - done_bytes) / max(1, done_bytes - self._before)
         logger.info(
             "%s: %s documents, %.0f/s, %.0f %% kept, about %.0f s left",
-            self._language, f"{documents:,}", documents / elapsed, 100 * kept / documents, left,
+            self._language, f"{self._documents:,}", self._documents / elapsed, 100 * self._kept / self._documents, left,
         )  # fmt: skip

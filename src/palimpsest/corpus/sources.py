@@ -1,15 +1,15 @@
-"""Which files a language's raw folder stands for, and whether they are still what it says they are."""
+"""Which files the sources of a language stand for, and whether they are still what the raw stage saw."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from palimpsest.artifact import Manifest, file_digest, read_json
 from palimpsest.errors import DataError
-from palimpsest.params import expand
+from palimpsest.params.section import expand
 from palimpsest.raw.inventory import fixed_part
 
 REFERENCES = "references.json"
@@ -36,17 +36,43 @@ class Input:
             )
 
 
-def inputs(source: Mapping[str, Any], raw: Manifest) -> list[Input]:
-    """The files of a source in name order: the raw folder's parts, or the local files that it lists."""
-    if source["kind"] == "local":
-        root = fixed_part(expand(source["path"]))
-        entries = [(root / entry["name"], entry) for entry in read_json(raw.folder / REFERENCES)]
-    else:
-        entries = [(path, {"name": path.name, **raw.files[path.name]}) for path in raw.paths("part-", ".jsonl.zst")]
-    found = [
-        Input(path=path, name=entry["name"], bytes=entry["bytes"], xxh3_128=entry["xxh3_128"])
-        for path, entry in entries
-    ]
-    if not found:
-        raise DataError(f"{raw.folder}: the raw stage found no file; check this language's entry in corpus.sources")
-    return sorted(found, key=lambda file: file.name)
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A source's files in name order, the columns that hold id and text, and how many bytes of records to read."""
+
+    name: str
+    files: tuple[Input, ...]
+    text: str = "text"
+    id: str = "id"
+    max_bytes: int | None = None
+
+
+def sources(spec: Mapping[str, Any], raw: Manifest) -> list[Source]:
+    """The sources of a corpus spec in its order, with the files that the raw folder holds or lists for each."""
+    return [_source(given, raw) for given in spec["sources"]]
+
+
+def _source(given: Mapping[str, Any], raw: Manifest) -> Source:
+    files = tuple(sorted(_inputs(given, raw), key=lambda file: file.name))
+    if not files:
+        raise DataError(
+            f"{raw.folder / given['name']}: the raw stage found no file for source {given['name']!r}; "
+            "check it in corpus.sources"
+        )
+    # Parts that the raw stage wrote have the keys text and id, whatever the source calls its own.
+    own = given["kind"] in ("local", "http")
+    columns = {"text": given["text"], "id": given["id"]} if own else {}
+    return Source(name=given["name"], files=files, max_bytes=given.get("max_bytes"), **columns)
+
+
+def _inputs(given: Mapping[str, Any], raw: Manifest) -> Iterator[Input]:
+    if given.get("path"):
+        root = fixed_part(expand(given["path"]))
+        for entry in read_json(raw.folder / given["name"] / REFERENCES):
+            yield Input(path=root / entry["name"], name=entry["name"], bytes=entry["bytes"], xxh3_128=entry["xxh3_128"])
+        return
+    fetched = given["kind"] in ("http", "warc")
+    folder = f"{given['name']}/files/" if fetched else f"{given['name']}/"
+    for path in raw.paths(f"{folder}" if fetched else f"{folder}part-", "" if fetched else ".jsonl.zst"):
+        name = path.relative_to(raw.folder).as_posix()
+        yield Input(path=path, name=name.removeprefix(folder), **raw.files[name])

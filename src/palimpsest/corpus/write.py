@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -18,13 +18,13 @@ _LEVEL = 3
 
 
 class ShardWriter:
-    """Writes JSON lines into ``folder``/00000.jsonl.zst …, a new shard once ``shard_bytes`` of text are in one.
+    """Writes JSON lines into ``prefix``-00000.jsonl.zst …, a new shard once ``shard_bytes`` of text are in one.
 
     ``paths``, ``documents`` and ``bytes`` (of text) say what was written.
     """
 
-    def __init__(self, folder: Path, shard_bytes: int) -> None:
-        self._folder, self._shard_bytes = folder, shard_bytes
+    def __init__(self, prefix: Path, shard_bytes: int) -> None:
+        self._prefix, self._shard_bytes = prefix, shard_bytes
         self._shard, self._filled = ExitStack(), 0
         self._file: zstandard.ZstdCompressionWriter | None = None
         self.paths: list[Path] = []
@@ -50,7 +50,7 @@ class ShardWriter:
 
     def _next(self) -> None:
         self._shard.close()
-        path = self._folder / f"{len(self.paths):05d}.jsonl.zst"
+        path = self._prefix.with_name(f"{self._prefix.name}-{len(self.paths):05d}.jsonl.zst")
         file = self._shard.enter_context(atomic_file(path))
         self._file = self._shard.enter_context(
             zstandard.ZstdCompressor(level=_LEVEL).stream_writer(file, closefd=False)
@@ -63,12 +63,11 @@ class ShardWriter:
         return {"documents": self.documents, "bytes": self.bytes}
 
 
-def write_dropped(path: Path, samples: Mapping[str, Iterable[Mapping[str, Any]]]) -> None:
-    """Write the dropped documents of each reason, reasons in name order."""
+def write_lines(path: Path, entries: Iterable[dict[str, Any]]) -> None:
+    """Write JSON lines to one file."""
     with (
         atomic_file(path) as file,
         zstandard.ZstdCompressor(level=_LEVEL).stream_writer(file, closefd=False) as packed,
     ):
-        for reason in sorted(samples):
-            for sample in samples[reason]:
-                packed.write(orjson.dumps(sample, option=orjson.OPT_APPEND_NEWLINE))
+        for entry in entries:
+            packed.write(orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SORT_KEYS))

@@ -30,11 +30,12 @@ def build(spec: dict[str, Any], root: Path) -> None:
     _write_table(results / "plots" / "forgetting.csv", _forgetting(summary))
     _write_table(results / "plots" / "ledger.csv", _ledger(summary, runs))
     write_json(results / "metrics.json", {arm: _short(figures) for arm, figures in summary.items()})
+    sources = [source for given in params["corpus"]["sources"].values() for source in given]
     write_json(
         results / "eval_all.json",
         {
             "format": "palimpsest.eval_all/1",
-            "sample": any(source["kind"] == "sample" for source in params["corpus"]["sources"].values()),
+            "sample": any(source["kind"] == "sample" for source in sources),
             "params": params,
             "languages": params["languages"],
             "arms": summary,
@@ -66,13 +67,22 @@ def _read_runs(root: Path, arms: Arms, resamples: int) -> dict[str, Run]:
 
 
 def _data(root: Path, language: str, params: dict[str, Any]) -> dict[str, Any]:
-    corpus = read_manifest(root / "data" / "corpus" / language, "corpus").counts
-    tokens = read_manifest(root / "data" / "tokens" / language, "tokens").counts
+    raw, corpus, tokens = (
+        read_manifest(root / "data" / stage / language, stage).counts for stage in ("raw", "corpus", "tokens")
+    )
     fertility = read_manifest(root / "data" / "tokenizer", "tokenizer").counts["fertility"][language]
     return {
-        "source": params["corpus"]["sources"][language]["kind"],
-        "documents_in": corpus["documents_in"],
-        "dropped": corpus["dropped"],
+        "sources": {
+            source["name"]: {
+                "kind": source["kind"],
+                "licence": raw["sources"][source["name"]]["licence"],
+                "documents_in": corpus["sources"][source["name"]]["documents_in"],
+                "documents": corpus["sources"][source["name"]]["train"]["documents"],
+                **{key: tokens["sources"][source["name"]][key] for key in ("tokens", "share")},
+            }
+            for source in params["corpus"]["sources"][language]
+        },
+        **{key: corpus[key] for key in ("documents_in", "dropped", "masked", "bad_files")},
         "train": tokens["train"],
         "validation": tokens["validation"],
         **fertility,

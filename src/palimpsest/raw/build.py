@@ -1,95 +1,167 @@
-"""The raw text of a language, generated, found or downloaded: an edit of a filter fetches nothing again."""
+"""The raw text of a language, source by source: generated, found or downloaded. An edit of a filter fetches nothing.
+
+Each source has a folder, whose ``source.json``, written last, keeps it when others change.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import orjson
-import zstandard
 
-from palimpsest.artifact import MANIFEST, Manifest, atomic_file, write_json, write_manifest
-from palimpsest.errors import DataError
-from palimpsest.params import expand
-from palimpsest.raw import hub, inventory, sample
+from palimpsest.artifact import MANIFEST, Manifest, fingerprint, read_json, write_json, write_manifest
+from palimpsest.errors import ArtifactError, DataError
+from palimpsest.params.section import expand
+from palimpsest.raw import dataset, inventory, parts, sample
+from palimpsest.raw.fetch import fetch, named
 from palimpsest.recipe import placeless
 
 logger = logging.getLogger(__name__)
+SOURCE = "source.json"
+REFERENCES = "references.json"
+FETCHED = "files"
+WARC_ENDINGS = (".warc", ".warc.gz", ".wet", ".wet.gz")
 _CLOZE_QUESTIONS = 200
-_PART_BYTES = 256_000_000
-Result = tuple[list[Path], dict[str, Any]]
+# What an unfinished source of a kind goes on from.
+_RESUMED = {"hf": ("part-*.jsonl.zst", dataset.JOURNAL), "http": (FETCHED,), "warc": (FETCHED,)}
+# What in source.json is not part of the record.
+_BOOKKEEPING = ("fingerprint", "holds")
+Spec = dict[str, Any]
+Made = tuple[dict[str, Any], list[Path]]
 
 
-def build(spec: dict[str, Any], out: Path, cache: Path) -> Manifest:
+def build(spec: Spec, out: Path, cache: Path) -> Manifest:
     """Write data/raw/{language}. ``cache`` remembers hashes of local files between calls."""
-    source = spec["source"]
-    kinds: dict[str, Callable[[], Result]] = {
-        "sample": lambda: _sample(spec["language"], source, out),
-        "local": lambda: _local(source, out, cache),
-        "hf": lambda: _hub(source, out),
-    }
     out.mkdir(parents=True, exist_ok=True)
     (out / MANIFEST).unlink(missing_ok=True)
-    files, counts = kinds[source["kind"]]()
-    logger.info("%s: %s", spec["language"], ", ".join(f"{key} {value:,}" for key, value in counts.items()))
-    params = spec | {"source": placeless(source)}
-    return write_manifest(out, stage="raw", params=params, inputs={}, files=files, counts=counts)
+    wanted = {source["name"] for source in spec["sources"]}
+    for path in out.iterdir():
+        if path.name not in wanted and _is_source(path):
+            shutil.rmtree(path)
+    records, files = {}, []
+    for source in spec["sources"]:
+        folder = out / source["name"]
+        kept = _source(spec, source, folder, cache)
+        records[source["name"]] = {key: value for key, value in kept.items() if key not in _BOOKKEEPING}
+        files += [*(folder / name for name in kept["holds"]), folder / SOURCE]
+    return write_manifest(out, stage="raw", params=placeless(spec), inputs={}, files=files, counts={"sources": records})
 
 
-def _sample(language: str, source: dict[str, Any], out: Path) -> Result:
-    def stories() -> Iterator[dict[str, Any]]:
-        for story in sample.documents(language, source["documents"], source["seed"]):
-            yield {"id": story.id, "text": story.text}
-
-    truth = (
-        {"id": story.id, "truth": story.truth, "of": story.of}
-        for story in sample.documents(language, source["documents"], source["seed"])
-    )
-    parts, counts = _write_parts(stories(), out)
-    _write_lines(out / "truth.jsonl.zst", truth)
-    _write_lines(out / "cloze.jsonl.zst", sample.cloze(language, _CLOZE_QUESTIONS, source["seed"]))
-    return [*parts, out / "truth.jsonl.zst", out / "cloze.jsonl.zst"], counts
+def _is_source(path: Path) -> bool:
+    signs = (SOURCE, REFERENCES, FETCHED, dataset.JOURNAL, "part-*.jsonl.zst")
+    return path.is_dir() and any(next(path.glob(sign), None) for sign in signs)
 
 
-def _local(source: dict[str, Any], out: Path, cache: Path) -> Result:
+def _source(spec: Spec, source: Spec, folder: Path, cache: Path) -> dict[str, Any]:
+    """The contents of ``source.json``: as they are if they are of what is asked for, else after making the source."""
+    stock = spec["inventory"].get(source["name"])
+    asked = fingerprint([spec["language"], placeless({"sources": [source]})["sources"], stock, spec["revision"]])
+    if known := _known(folder, asked):
+        logger.info("%s/%s: kept as it is", spec["language"], source["name"])
+        return known
+    _clear(folder, _RESUMED.get(source["kind"], ()))
+    record, files = _make(spec["language"], source, stock, folder, cache)
+    shown = ", ".join(f"{key} {record[key]:,}" for key in ("files", "documents", "bytes") if key in record)
+    logger.info("%s/%s: %s", spec["language"], source["name"], shown)
+    holds = {path.relative_to(folder).as_posix(): path.stat().st_size for path in files}
+    common = {"kind": source["kind"], "licence": source["licence"], "origin": source["origin"]}
+    write_json(folder / SOURCE, common | record | {"fingerprint": asked, "holds": holds})
+    return dict(read_json(folder / SOURCE))
+
+
+def _known(folder: Path, asked: str) -> dict[str, Any] | None:
+    try:
+        known = read_json(folder / SOURCE)
+    except ArtifactError:
+        return None
+    if not isinstance(known, dict) or known.get("fingerprint") != asked:
+        return None
+    there = all((folder / name).is_file() and (folder / name).stat().st_size == size
+                for name, size in known["holds"].items())  # fmt: skip
+    return dict(known) if there else None
+
+
+def _clear(folder: Path, keep: tuple[str, ...]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SOURCE).unlink(missing_ok=True)
+    for path in folder.iterdir():
+        if any(path.match(pattern) for pattern in keep):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _make(language: str, source: Spec, stock: str | None, folder: Path, cache: Path) -> Made:
+    match source["kind"]:
+        case "sample":
+            return _sample(language, source, folder)
+        case "hf":
+            return dataset.read(source, stock, folder), dataset.outputs(folder)
+        case "local":
+            return _referenced(source, folder, cache)
+        case "http":
+            return _fetched(source, folder)
+        case _:
+            return _warc(source, folder, cache)
+
+
+def _sample(language: str, source: Spec, folder: Path) -> Made:
+    def stories() -> Iterator[sample.Sample]:
+        return sample.documents(language, source["documents"], source["seed"])
+
+    written = parts.write_parts((_line({"id": story.id, "text": story.text}) for story in stories()), folder)
+    truth = (_line({"id": story.id, "truth": story.truth, "of": story.of}) for story in stories())
+    parts.write_lines(truth, folder / "truth.jsonl.zst")
+    questions = sample.cloze(language, _CLOZE_QUESTIONS, source["seed"])
+    parts.write_lines(map(_line, questions), folder / "cloze.jsonl.zst")
+    record = {
+        # The project's own, since it is written by the project.
+        "licence": source["licence"] or "Apache-2.0",
+        "documents": written.documents,
+        "bytes": written.bytes,
+    }
+    return record, [parts.part(folder, number) for number in range(written.parts)] + [
+        folder / "truth.jsonl.zst",
+        folder / "cloze.jsonl.zst",
+    ]
+
+
+def _line(value: Any) -> bytes:
+    return orjson.dumps(value) + b"\n"
+
+
+def _referenced(source: Spec, folder: Path, cache: Path) -> Made:
     entries = inventory.take(expand(source["path"]), cache)
-    write_json(out / "references.json", entries)
-    return [out / "references.json"], {"files": len(entries), "bytes": sum(entry["bytes"] for entry in entries)}
+    write_json(folder / REFERENCES, entries)
+    record = {"files": len(entries), "bytes": sum(entry["bytes"] for entry in entries)}
+    return record, [folder / REFERENCES]
 
 
-def _hub(source: dict[str, Any], out: Path) -> Result:
-    parts, counts = _write_parts(hub.documents(source), out)
-    if not counts["documents"]:
-        raise DataError(
-            f"{source['dataset']}: no document with text in column {source['text']!r} of {source['files']!r}; "
-            "check text and files of this source"
-        )
-    return parts, counts
+def _fetched(source: Spec, folder: Path) -> Made:
+    urls = fetch(source["urls"], folder / FETCHED)
+    record = {"files": len(urls), "bytes": sum(entry["bytes"] for entry in urls), "urls": urls}
+    return record, [folder / FETCHED / entry["name"] for entry in urls]
 
 
-def _write_parts(lines: Iterable[dict[str, Any]], out: Path) -> Result:
-    """Numbered JSONL.zst parts of about ``_PART_BYTES`` before compression; memory does not grow with them."""
-    for stale in out.glob("part-*.jsonl.zst"):
-        stale.unlink()
-    waiting, documents, size = iter(lines), 0, 0
-    parts: list[Path] = []
-    line = next(waiting, None)
-    while line is not None:
-        path, filled = out / f"part-{len(parts):05d}.jsonl.zst", 0
-        with atomic_file(path) as file, zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False) as packed:
-            while line is not None and filled < _PART_BYTES:
-                data = orjson.dumps(line) + b"\n"
-                packed.write(data)
-                filled, documents = filled + len(data), documents + 1
-                line = next(waiting, None)
-        parts.append(path)
-        size += filled
-    return parts, {"documents": documents, "bytes": size}
+def _warc(source: Spec, folder: Path, cache: Path) -> Made:
+    if source["urls"]:
+        _check_warc(named(source["urls"]), source["name"])
+        return _fetched(source, folder)
+    made = _referenced(source, folder, cache)
+    _check_warc((entry["name"] for entry in read_json(folder / REFERENCES)), source["name"])
+    return made
 
 
-def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    with atomic_file(path) as file, zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False) as packed:
-        for line in lines:
-            packed.write(orjson.dumps(line) + b"\n")
+def _check_warc(names: Iterable[str], source: str) -> None:
+    for name in names:
+        if not name.endswith(WARC_ENDINGS):
+            raise DataError(
+                f"{name}: source {source!r} is of kind warc, whose files must end in {', '.join(WARC_ENDINGS)}; "
+                "narrow its path, name the file so, or use kind local or http for other forms"
+            )

@@ -11,30 +11,31 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from palimpsest.artifact import atomic_file
-from palimpsest.report import figures, history, palette, results, story, views
+from palimpsest.report import figures, history, palette, results, samples, story, views
 from palimpsest.report.charts import curves as loss_curves
 from palimpsest.report.charts import dropped, forgetting, heatmap, ledger
 from palimpsest.report.history import Line
 from palimpsest.report.palette import Style
 from palimpsest.report.results import Quantity, Results
+from palimpsest.report.samples import Samples
 
 logger = logging.getLogger(__name__)
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
-def build(eval_all: Path, curves: Path, out: Path) -> None:
-    """Write the page ``out`` from eval_all.json and loss_curves.csv; it appears whole or not at all.
+def build(eval_all: Path, curves: Path, corpora: list[Path], out: Path) -> None:
+    """Write the page ``out`` from eval_all.json, loss_curves.csv and the corpus folders; whole or not at all.
 
     The same inputs give the same bytes. Raises ArtifactError when an input is missing or of another form.
     """
-    page = render(results.read(eval_all), history.read(curves)).encode()
+    page = render(results.read(eval_all), history.read(curves), samples.read(corpora)).encode()
     with atomic_file(out) as file:
         file.write(page)
     logger.info("%s: %d bytes", out, len(page))
 
 
-def render(found: Results, lines: Sequence[Line]) -> str:
+def render(found: Results, lines: Sequence[Line], shown: Samples) -> str:
     """The page as text."""
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -52,6 +53,7 @@ def render(found: Results, lines: Sequence[Line]) -> str:
         styles=list(styles.values()),
         story=story.paragraphs(found),
         title=_title(found),
+        samples={language: reasons for language, reasons in shown.items() if reasons},
         **_tables(found, styles),
         **_figures(found, lines, styles),
     )
@@ -72,6 +74,8 @@ def _tables(found: Results, styles: Mapping[str, Style]) -> dict[str, Any]:
         "ink": views.ink(found, styles),
         "ledger_rows": views.ledger(found, styles),
         "data_rows": views.data(found),
+        "source_rows": views.sources(found),
+        "notes": views.notes(found),
         "lineages": views.lineages(found, styles),
         "params": views.params(found),
     }

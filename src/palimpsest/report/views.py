@@ -148,7 +148,6 @@ def _data_row(name: str, entry: Mapping[str, Any]) -> list[str]:
     fertility = entry.get("tokens_per_word"), entry.get("tokens_per_byte")
     return [
         name,
-        str(entry.get("source", figures.NONE)),
         _count(came),
         f"{figures.count(lost)} ({figures.percent(lost / came)})" if came else figures.NONE,
         _count(train.get("documents")),
@@ -160,6 +159,35 @@ def _data_row(name: str, entry: Mapping[str, Any]) -> list[str]:
             for value, digits in zip(fertility, (2, 3), strict=True)
         ),
     ]
+
+
+def sources(results: Results) -> list[list[str]]:
+    """A row for each source of each language: kind, licence, documents, tokens and their share of the language's."""
+    return [
+        [
+            language,
+            name,
+            str(source.get("kind", figures.NONE)),
+            str(source.get("licence") or "not stated"),
+            _count(source.get("documents_in")),
+            _compact(source.get("tokens")),
+            figures.percent(source["share"]) if "share" in source else figures.NONE,
+        ]
+        for language, entry in results.data.items()
+        for name, source in (entry.get("sources") or {}).items()
+    ]
+
+
+def notes(results: Results) -> list[tuple[str, str]]:
+    """By language, what was done to the text or not read: personal data that was masked, and damaged files."""
+    found = []
+    for language, entry in results.data.items():
+        if masked := {kind: count for kind, count in (entry.get("masked") or {}).items() if count}:
+            listed = ", ".join(f"{kind} {figures.count(count)}" for kind, count in masked.items())
+            found.append((language, f"masked personal data: {listed}"))
+        for file in entry.get("bad_files") or []:
+            found.append((language, f"damaged file {file['source']}/{file['name']}: {file['problem']}"))
+    return found
 
 
 def lineages(results: Results, styles: Mapping[str, Style]) -> list[dict[str, Any]]:

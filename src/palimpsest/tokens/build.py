@@ -3,173 +3,116 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
-import threading
 import time
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from multiprocessing.connection import wait
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from palimpsest.artifact import MANIFEST, Manifest, read_manifest, write_manifest
-from palimpsest.errors import ArtifactError, DataError
-from palimpsest.tokens.encode import Encoder
-from palimpsest.tokens.lines import texts
-from palimpsest.tokens.megatron import ShardWriter
+from palimpsest.artifact import MANIFEST, Manifest, fingerprint, read_manifest, write_manifest
+from palimpsest.errors import DataError
+from palimpsest.tokens.megatron import files
+from palimpsest.tokens.mixture import mix
+from palimpsest.tokens.shards import SPLITS, Counts, Part, ShardEncoder, total
+from palimpsest.tokens.unfinished import Unfinished
 
 logger = logging.getLogger(__name__)
 
-SPLITS = ("train", "validation")
-_BATCH_BYTES = 1 << 22
-_DECODED = 8  # documents of each shard that are decoded again
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One corpus shard to encode, and where to."""
-
-    split: str
-    source: Path
-    prefix: Path
-    tokenizer: Path
-    dtype: str
-    end_of_text: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """What a shard holds; tokens include end-of-text, bytes are those of the text."""
-
-    documents: int
-    tokens: int
-    bytes: int
+_SUFFIX = ".jsonl.zst"
 
 
 def build(spec: dict[str, Any], corpus: Path, tokenizer: Path, out: Path, workers: int = 1) -> None:
-    """Write data/tokens/{language}. ``spec``: ``language`` and ``revision``.
+    """Write data/tokens/{language}. ``spec``: ``language``, ``sources`` (name → weight, max_tokens), ``revision``.
 
-    The bytes are the same for any number of workers. A worker holds 4 MiB of text (or one longer document) with its
-    encoding, and 24 bytes for each document of its shard.
+    The bytes are the same for any number of workers; a killed build goes on where it was. A worker is a thread that
+    holds 2 MiB of text (or one longer document) with its encoding, and 24 bytes for each document of its shard.
     """
+    # Both engines read it once, when they are first used.
+    os.environ.setdefault("RAYON_NUM_THREADS", str(workers))
     source, vocabulary = read_manifest(corpus, "corpus"), read_manifest(tokenizer, "tokenizer")
-    vocab_size, end_of_text = vocabulary.counts["vocab_size"], vocabulary.counts["end_of_text"]
-    dtype = "uint16" if vocab_size <= 65_535 else "int32"
-    _clear(out)
-    jobs = [
-        Job(
-            split=split,
-            source=path,
-            prefix=out / f"{split}-{path.name.removesuffix('.jsonl.zst')}",
-            tokenizer=tokenizer,
-            dtype=dtype,
-            end_of_text=end_of_text,
-        )
-        for split in SPLITS
-        for path in source.paths(f"{split}/", ".jsonl.zst")
-    ]
-    done = _run(jobs, workers, source)
+    parts = _parts(spec, source)
+    unfinished = Unfinished(out, _fingerprints(spec, parts, source, vocabulary))
+    encoder = ShardEncoder(vocabulary)
+    _encode(parts, encoder, unfinished, workers, source)
+    _check(unfinished.done, parts, source)
+    counts = mix(spec, parts, unfinished, encoder, out)
     write_manifest(
         out,
         stage="tokens",
-        params=spec | {"dtype": dtype, "end_of_text": end_of_text, "vocab_size": vocab_size},
+        params=spec | {"dtype": encoder.dtype, "end_of_text": encoder.end_of_text, "vocab_size": encoder.vocab_size},
         inputs={"corpus": source, "tokenizer": vocabulary},
-        files=[job.prefix.with_name(job.prefix.name + suffix) for job in jobs for suffix in (".bin", ".idx")],
-        counts={split: _total(split, done, source) for split in SPLITS},
+        files=[file for part in parts for file in files(out / part.name)],
+        counts=counts,
     )
+    unfinished.close()
 
 
-def _clear(out: Path) -> None:
-    """Remove what an earlier or killed build left, so that only this build's shards are there."""
-    out.mkdir(parents=True, exist_ok=True)
-    for path in [out / MANIFEST, *out.glob("*.bin"), *out.glob("*.idx"), *out.glob("*.tmp")]:
-        path.unlink(missing_ok=True)
+def _parts(spec: dict[str, Any], source: Manifest) -> list[Part]:
+    """The corpus shards in name order, train first. Raises DataError for one whose source the spec does not know."""
+    parts = []
+    for split in SPLITS:
+        for path in source.paths(f"{split}/", _SUFFIX):
+            stem = path.name.removesuffix(_SUFFIX)
+            name = stem.rpartition("-")[0]
+            if name not in spec["sources"]:
+                raise DataError(
+                    f"{path}: of source {name!r}, expected one of {', '.join(sorted(spec['sources']))}; "
+                    f"delete {source.folder / MANIFEST} and run the corpus stage again"
+                )
+            parts.append(Part(split=split, source=name, path=path, name=f"{split}-{stem}"))
+    return parts
 
 
-def _run(jobs: list[Job], workers: int, source: Manifest) -> dict[Job, Counts]:
-    """Encode every shard, in processes of their own, logging how far it has come."""
-    language, expected = source.folder.name, sum(source.counts[split]["bytes"] for split in SPLITS)
-    processes = max(1, min(workers, len(jobs)))
-    done: dict[Job, Counts] = {}
-    start, encoded = time.monotonic(), 0
-    pool = ProcessPoolExecutor(
-        processes, multiprocessing.get_context("spawn"), _start_worker, (max(1, workers // processes),)
+def _fingerprints(
+    spec: dict[str, Any], parts: Iterable[Part], source: Manifest, vocabulary: Manifest
+) -> dict[str, str]:
+    """Name of each shard → hash of all that shapes its whole form; the mixture, which comes after, is no part of it."""
+    shared = [vocabulary.digest, spec["revision"]]
+    return {
+        part.name: fingerprint([*shared, source.files[part.path.relative_to(source.folder).as_posix()]["xxh3_128"]])
+        for part in parts
+    }
+
+
+def _encode(parts: list[Part], encoder: ShardEncoder, unfinished: Unfinished, workers: int, source: Manifest) -> None:
+    """Encode every shard that is not done yet, the largest first, logging how far it has come."""
+    expected = sum(source.counts[split]["bytes"] for split in SPLITS)
+    before = sum(counts.bytes for counts in unfinished.done.values())
+    start, encoded = time.monotonic(), before
+    todo = sorted(
+        (part for part in parts if part.name not in unfinished.done), key=lambda part: -part.path.stat().st_size
     )
-    with pool:
-        futures: dict[Future[Counts], Job] = {pool.submit(encode_shard, job): job for job in jobs}
+    if before:
+        logger.info("%s: %d shards of a build that was stopped are kept", source.folder.name, len(unfinished.done))
+
+    def write(part: Part) -> Counts:
+        counts = encoder.write(part.path, unfinished.prefix(part.name))
+        unfinished.finish(part.name, counts)
+        return counts
+
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        futures = [pool.submit(write, part) for part in todo]
         try:
             for future in as_completed(futures):
-                done[futures[future]] = counts = future.result()
-                encoded += counts.bytes
-                seconds = time.monotonic() - start
+                encoded += future.result().bytes
+                rate = (encoded - before) / (time.monotonic() - start)
                 logger.info(
                     "%s: %d of %d shards, %.0f of %.0f MB, %.1f MB/s, about %.0f s left",
-                    *(language, len(done), len(jobs), encoded / 1e6, expected / 1e6, encoded / seconds / 1e6),
-                    (expected - encoded) * seconds / max(encoded, 1),
+                    *(source.folder.name, len(unfinished.done), len(parts), encoded / 1e6, expected / 1e6, rate / 1e6),
+                    (expected - encoded) / max(rate, 1),
                 )
-        except BrokenProcessPool:
-            raise ArtifactError(f"{source.folder}: a worker was killed, perhaps for memory; use fewer cores") from None
         finally:
             pool.shutdown(cancel_futures=True)
-    return done
 
 
-def _start_worker(threads: int) -> None:
-    """Set the encoder's threads, and end with the parent even if that is killed: an orphan must not go on writing."""
-    os.environ["RAYON_NUM_THREADS"] = str(threads)
-    os.environ["TOKENIZERS_PARALLELISM"] = "true" if threads > 1 else "false"
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        threading.Thread(target=lambda: (wait([parent.sentinel]), os._exit(1)), daemon=True).start()
-
-
-def encode_shard(job: Job) -> Counts:
-    """Write one token shard. Raises DataError when a document's tokens do not stand for its text."""
-    encoder = Encoder(job.tokenizer / "tokenizer.json")
-    sizes = np.load(job.tokenizer / "token_bytes.npy", allow_pickle=False)
-    documents = size = 0
-    with ShardWriter(job.prefix, job.dtype) as writer:
-        for batch in _batches(texts(job.source)):
-            for text, ids in zip(batch, encoder.encode_batch(batch), strict=True):
-                length = len(text.encode())
-                if int(sizes[ids].sum()) != length or (documents < _DECODED and encoder.decode(ids) != text):
-                    raise DataError(
-                        f"{job.source}: document {documents} does not come back from its tokens as it was, so "
-                        f"{job.tokenizer / 'tokenizer.json'} is not lossless; set another tokenizer.path"
-                    )
-                writer.add(np.append(ids, np.int32(job.end_of_text)))
-                documents += 1
-                size += length
-        return Counts(documents=documents, tokens=writer.tokens, bytes=size)
-
-
-def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
-    """Lists of whole documents, each of about 4 MiB or one longer document."""
-    batch: list[str] = []
-    size = 0
-    for text in documents:
-        batch.append(text)
-        size += len(text.encode())
-        if size >= _BATCH_BYTES:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _total(split: str, done: dict[Job, Counts], source: Manifest) -> dict[str, int]:
-    """Sum a split over its shards; it must be all that the corpus says it has."""
-    parts = [counts for job, counts in done.items() if job.split == split]
-    total = {name: sum(getattr(part, name) for part in parts) for name in ("documents", "tokens", "bytes")}
-    for name in ("documents", "bytes"):
-        if total[name] != source.counts[split][name]:
-            raise DataError(
-                f"{source.folder}: {total[name]} {name} of {split} read, expected {source.counts[split][name]} by its "
-                f"{MANIFEST}; delete that and run the corpus stage again"
-            )
-    return total
+def _check(done: dict[str, Counts], parts: list[Part], source: Manifest) -> None:
+    """What was read must be all that the corpus says it has."""
+    for split in SPLITS:
+        found = total([done[part.name] for part in parts if part.split == split])
+        for name in ("documents", "bytes"):
+            if found[name] != (expected := source.counts[split][name]):
+                raise DataError(
+                    f"{source.folder}: {found[name]} {name} of {split} read, expected {expected} by its "
+                    f"{MANIFEST}; delete that and run the corpus stage again"
+                )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import orjson
@@ -30,6 +30,23 @@ def texts(path: Path) -> Iterator[str]:
             raise DataError(f"{path}: line {number}: not a document with a text ({error!r}){_MEND}") from None
         except zstandard.ZstdError as error:
             raise DataError(f"{path}: after line {number}: not valid zstd ({error}){_MEND}") from None
+
+
+def batches(documents: Iterable[str], batch_bytes: int) -> Iterator[tuple[list[str], list[int]]]:
+    """Lists of whole documents with their bytes, each of about ``batch_bytes`` or one longer document."""
+    batch: list[str] = []
+    sizes: list[int] = []
+    taken = 0
+    for text in documents:
+        size = len(text.encode())
+        if batch and taken + size > batch_bytes:
+            yield batch, sizes
+            batch, sizes, taken = [], [], 0
+        batch.append(text)
+        sizes.append(size)
+        taken += size
+    if batch:
+        yield batch, sizes
 
 
 _MEND = "; delete its folder's manifest.json and run the corpus stage again"

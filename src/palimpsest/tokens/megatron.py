@@ -33,6 +33,11 @@ def _with_suffix(prefix: Path, suffix: str) -> Path:
     return prefix.with_name(prefix.name + suffix)
 
 
+def files(prefix: Path) -> tuple[Path, Path]:
+    """The two files of a shard."""
+    return _with_suffix(prefix, ".bin"), _with_suffix(prefix, ".idx")
+
+
 class ShardWriter:
     """Writes ``prefix``.bin and ``prefix``.idx, document by document; both appear when the block ends well, .idx last.
 
@@ -42,7 +47,7 @@ class ShardWriter:
     def __init__(self, prefix: Path, dtype: str) -> None:
         if dtype not in _CODES:
             raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(_CODES)}")
-        self._bin, self._idx = _with_suffix(prefix, ".bin"), _with_suffix(prefix, ".idx")
+        self._bin, self._idx = files(prefix)
         self._code = _CODES[dtype]
         self._dtype = _DTYPES[self._code]
         self._limits = np.iinfo(self._dtype)
@@ -57,10 +62,14 @@ class ShardWriter:
 
     def add(self, tokens: np.ndarray) -> None:
         """Append one document. Raises ValueError for an id that the token type cannot hold."""
+        self.extend(tokens, np.array([tokens.size]))
+
+    def extend(self, tokens: np.ndarray, lengths: np.ndarray) -> None:
+        """Append several documents: their tokens one after another, and the length of each."""
         if tokens.size and not self._limits.min <= int(tokens.min()) <= int(tokens.max()) <= self._limits.max:
             raise ValueError(f"token ids {tokens.min()} to {tokens.max()} do not fit {self._dtype.name}")
-        self._file.write(tokens.astype(self._dtype).tobytes())
-        self._lengths.append(tokens.size)
+        self._file.write(np.ascontiguousarray(tokens, dtype=self._dtype).data)
+        self._lengths.frombytes(lengths.astype(np.intc).tobytes())
         self.tokens += tokens.size
 
     def __exit__(
@@ -104,7 +113,7 @@ class Shard:
     """
 
     def __init__(self, prefix: Path) -> None:
-        self._bin, self._idx = _with_suffix(prefix, ".bin"), _with_suffix(prefix, ".idx")
+        self._bin, self._idx = files(prefix)
         try:
             bin_size, idx_size = self._bin.stat().st_size, self._idx.stat().st_size
             with self._idx.open("rb") as file:

@@ -1,4 +1,4 @@
-"""The tokenizer stage: one byte-level BPE for all languages, trained here or taken from a file (data/tokenizer).
+"""The tokenizer stage: one byte-level BPE for all languages, trained here, or taken from a file or the hub.
 
 Text is normalised before (NFC), so the tokenizer changes nothing: what is encoded comes back byte by byte.
 """
@@ -6,6 +6,7 @@ Text is normalised before (NFC), so the tokenizer changes nothing: what is encod
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,23 @@ from palimpsest.artifact import MANIFEST, Manifest, atomic_file, read_manifest, 
 from palimpsest.errors import DataError
 from palimpsest.tokens.byte_level import END_OF_TEXT, end_of_text, token_bytes
 from palimpsest.tokens.encode import Encoder
+from palimpsest.tokens.hub import tokenizer_json
 from palimpsest.tokens.sample import held_out, training_sample, words
 
 logger = logging.getLogger(__name__)
 
 _MB = 10**6
-_LETTERS = r"\p{L}\p{M}"  # with their marks: vowel signs and accents must not cut a word
-# No token reaches across these pieces, the first that fits wins (the idea of GPT-2, GPT-4 and Llama 3).
+# No token reaches across these pieces; the first that fits wins. It is the pattern of GPT-4o (o200k_base, published
+# with tiktoken), for two reasons. Vowel signs and accents (\p{M}) do not cut a word, as Llama 3's pattern lets them do
+# in Hindi and vocalised Arabic. And fast engines have code of their own for it, so that no regular-expression library
+# with other Unicode tables decides where a piece ends. An edit of a single character loses that.
+_UPPER, _LOWER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
+_CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 _PIECES = (
-    rf"(?i:['’](?:s|t|d|m|ll|re|ve))(?![{_LETTERS}])",  # English contractions, but not the French "l'settes"
-    rf"[^\r\n{_LETTERS}\p{{N}}]?[{_LETTERS}]+",  # a word, with the space or sign before it
+    rf"[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]*[{_LOWER}]+{_CONTRACTION}",  # a word, with the space or sign before it
+    rf"[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]+[{_LOWER}]*{_CONTRACTION}",  # a word that ends in capitals
     r"\p{N}{1,3}",  # numbers in groups of up to three digits
-    rf" ?[^\s{_LETTERS}\p{{N}}]+[\r\n]*",  # signs, with the line's end
+    r" ?[^\s\p{L}\p{N}]+[\r\n/]*",  # signs, with the line's end
     r"\s*[\r\n]+",  # empty lines and their indentation
     r"\s+(?!\S)",  # spaces, all but the one that goes with the next word
     r"\s+",
@@ -38,7 +44,8 @@ _PIECES = (
 def build(spec: dict[str, Any], corpora: dict[str, Path], out: Path) -> None:
     """Write data/tokenizer.
 
-    ``spec``: ``tokenizer`` (vocab_size, sample_mb, path), ``languages``, ``revision``. ``corpora``: language → folder.
+    ``spec``: ``tokenizer`` (vocab_size, sample_mb, path, hub, revision), ``languages``, ``revision``. ``corpora``:
+    language → folder.
     Memory grows with sample_mb, not with the corpus. Raises DataError for a given tokenizer that is not byte-level.
     """
     settings = spec["tokenizer"]
@@ -46,7 +53,8 @@ def build(spec: dict[str, Any], corpora: dict[str, Path], out: Path) -> None:
     budget = settings["sample_mb"] * _MB
     (out / MANIFEST).unlink(missing_ok=True)
     file, sizes_file = out / "tokenizer.json", out / "token_bytes.npy"
-    content = _given(Path(settings["path"])) if settings["path"] else _trained(inputs, settings["vocab_size"], budget)
+    given = _given(settings)
+    content = _read(given) if given else _trained(inputs, settings["vocab_size"], budget)
     with atomic_file(file) as target:
         target.write(content)
     sizes = token_bytes(file)
@@ -70,16 +78,25 @@ def build(spec: dict[str, Any], corpora: dict[str, Path], out: Path) -> None:
 def _params(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What shaped the folder, without the path of a given tokenizer: its content is in the list of files."""
     settings = spec["tokenizer"]
-    shaped = {"given": bool(settings["path"]), "sample_mb": settings["sample_mb"]}
-    if not settings["path"]:
+    shaped = {"given": bool(settings["path"] or settings["hub"]), "sample_mb": settings["sample_mb"]}
+    if settings["hub"]:
+        shaped |= {"hub": settings["hub"], "revision": settings["revision"]}
+    if not shaped["given"]:
         shaped["vocab_size"] = settings["vocab_size"]
     return {"languages": spec["languages"], "revision": spec["revision"], "tokenizer": shaped}
 
 
-def _given(path: Path) -> bytes:
-    token_bytes(path)  # refuses, under the name that the user knows, what is not byte-level
-    end_of_text(path)
-    return path.read_bytes()
+def _given(settings: Mapping[str, Any]) -> Path | None:
+    """The tokenizer.json to use as it is, if one is."""
+    if settings["hub"]:
+        return tokenizer_json(settings["hub"], settings["revision"])
+    return Path(os.path.expandvars(settings["path"])).expanduser() if settings["path"] else None
+
+
+def _read(given: Path) -> bytes:
+    token_bytes(given)  # refuses, under the name that the user knows, what is not byte-level
+    end_of_text(given)
+    return given.read_bytes()
 
 
 def _trained(corpora: Mapping[str, Manifest], vocab_size: int, budget: int) -> bytes:
