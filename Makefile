@@ -10,8 +10,9 @@ run: $(VENV)/.installed
 	@echo "results/eval_all.json  every figure; docs/formats.md says what each means"
 	@echo "results/report.html    the same to look at, in a browser"
 
+# A file's tests stay together: some go on from each other's state.
 test: $(VENV)/.installed
-	pytest
+	pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	ruff check

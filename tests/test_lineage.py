@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 
+from palimpsest.errors import ParamsError
 from palimpsest.lineage import lineages
 from palimpsest.params import Params, parse
 from palimpsest.recipe import Inventory
@@ -65,6 +66,7 @@ def test_all_arms_share_the_first_stage_and_joint_the_initial_model():
     [
         ({"replay.rate": 0.5}, {"replay", "mer"}),
         ({"replay.scope": "balanced"}, {"replay", "mer"}),
+        ({"replay.scope": "seen"}, {"replay", "mer"}),
         ({"replay.accounting": "replace"}, {"replay", "mer"}),
         ({"mer.step_size": 0.3}, {"reptile", "mer"}),
         ({"mer.interval": 10}, {"reptile", "mer"}),
@@ -125,7 +127,9 @@ def test_a_changed_local_file_is_another_lineage_and_a_moved_one_is_not(tmp_path
 
 
 def test_what_a_stage_may_replay_is_told_with_how_much_of_it_was_trained_on():
-    last = lineages(edited({"replay.accounting": "replace"}), NONE)["replay"][0]
+    last = lineages(edited({"replay.accounting": "replace"}), {language: Inventory() for language in PARAMS.languages})[
+        "replay"
+    ][0]
     spec = last.pool_spec()
     budget = PARAMS.train.steps * PARAMS.train.batch_size
     assert spec["past"] == [
@@ -141,3 +145,32 @@ def test_a_given_tokenizer_counts_by_its_contents_and_not_by_its_place(tmp_path)
         return paths({"tokenizer.path": str(tmp_path / name)})
 
     assert of("a.json", "1") == of("b.json", "1") != of("a.json", "2")
+
+
+def test_a_language_may_have_a_rate_of_its_own():
+    found, before = paths({"replay.rates": {"de": 0.5}}), paths()
+    segments = [segment.rsplit(".", 1)[0] for segment in found["mer"][-1].split("/")]
+    assert segments == ["tiny-s0", "en", "fr+r25+mer", "de+r50+mer"]
+    assert found["replay"][:3] == before["replay"][:3] and found["replay"][3] != before["replay"][3]
+    assert paths({"replay.rates": {"fr": 0.25, "de": 0.25}}) == before
+
+
+def test_a_rate_of_0_for_a_language_replays_nothing_in_its_stage():
+    found = paths({"replay.rates": {"fr": 0}})
+    assert found["replay"][:3] == paths()["sequential"][:3]
+    assert found["replay"][3].split("/")[-1].startswith("de+r25.")
+    asked = lineages(edited({"replay.rates": {"fr": 0}}), NONE)["replay"][0].pool_spec()
+    assert [past["rate"] for past in asked["past"]] == ["0", "0"] and asked["rate"] == "0.25"
+
+
+@pytest.mark.parametrize("language", ["en", "it"])
+def test_a_rate_for_a_language_without_a_stage_that_replays_is_refused(language):
+    with pytest.raises(ParamsError, match=f"'{language}' has no stage that replays; those after the first do: fr, de"):
+        paths({"replay.rates": {language: 0.5}})
+
+
+def test_capacity_and_its_scope_go_together():
+    assert paths({"replay.scope": "capacity", "replay.capacity": 9})["mer"] != paths()["mer"]
+    for point in ({"replay.scope": "capacity"}, {"replay.capacity": 9}):
+        with pytest.raises(ValueError, match="go together"):
+            edited(point)

@@ -40,7 +40,7 @@ def test_the_reference_page_is_the_one_that_the_declarations_make():
         ({"sweep": {"tokenizer.vocab_size": [300]}}, r"sweep: 'tokenizer\.vocab_size' cannot be swept"),
         ({"sweep": {"train.context_length": [64]}}, r"sweep: 'train\.context_length' cannot be swept"),
         ({"replay": {"rat": 0.5}}, r"replay\.rat: unknown key"),
-        ({"replay": {"scope": "all"}}, r"replay\.scope: found 'all': .*'past' or 'balanced'"),
+        ({"replay": {"scope": "all"}}, r"replay\.scope: found 'all': .*'seen' or 'capacity'"),
         ({"mer": {"step_size": 1.5}}, r"mer\.step_size: found 1\.5: .*less than or equal to 1"),
         ({"mer": {"interval": 0}}, r"mer\.interval: found 0: .*greater than 0"),
         ({"mer": {"interval": 151}}, r"mer\.interval: 151 steps are more than the 150 of a stage"),

@@ -73,11 +73,15 @@ def _init(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     # cuBLAS is deterministic only with a fixed workspace, which must be set before CUDA starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # What torch.compile made serves the next stage and job too; the temporary folder may be emptied between them.
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path("~/.cache/palimpsest/inductor").expanduser()))
     from palimpsest.train.loop import Inputs, train
 
+    if int(os.environ.get("RANK", 0)):
+        logging.getLogger("palimpsest").setLevel(logging.WARNING)
     tokens = _by_language(options.tokens)
     inputs = Inputs(parent=options.parent, tokenizer=options.tokenizer, tokens=tokens, pool=options.pool)
-    train(options.spec, inputs, options.out, options.checkpoint_interval)
+    train(options.spec, inputs, options.out, options.checkpoint_interval, options.keep_checkpoints)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -167,6 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     folder(command, "tokens", nargs="+")
     folder(command, "pool", required=False)
     command.add_argument("--checkpoint-interval", type=int, default=1000, help="steps between checkpoints")
+    command.add_argument("--keep-checkpoints", type=int, default=1, help="how many of them are kept")
     command = stage("evaluate", _evaluate, "a checkpoint's held-out loss on every language")
     folder(command, "parent", "tokenizer", "out")
     folder(command, "tokens", nargs="+")

@@ -14,6 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from palimpsest.artifact import fingerprint
+from palimpsest.errors import ParamsError
 from palimpsest.params import Params
 from palimpsest.recipe import REVISIONS, Inventories, data_fingerprints
 
@@ -48,6 +49,7 @@ class Lineage:
             "seed": self.seed,
             "context_length": train["context_length"],
             "batch_size": train["batch_size"],
+            "language": self.spec["new"][0]["language"],
             "budget": self.spec["new"][0]["budget"],
             "past": self.spec["past"],
             "revision": REVISIONS["replay"],
@@ -63,6 +65,12 @@ class Lineage:
 
 def lineages(params: Params, inventories: Inventories) -> dict[str, dict[int, Lineage]]:
     """The last checkpoint of every arm and seed that the params ask for."""
+    for language in params.replay.rates:
+        if language not in params.languages[1:]:
+            raise ParamsError(
+                f"params.yaml: replay.rates: {language!r} has no stage that replays; those after the first do: "
+                f"{', '.join(params.languages[1:]) or 'there is none'}"
+            )
     data = data_fingerprints(params, inventories)
     return {arm: {seed: _lineage(params, arm, seed, data) for seed in params.seeds} for arm in params.arms}
 
@@ -91,7 +99,7 @@ def _root(params: Params, arm: str, seed: int, data: dict[str, str]) -> Lineage:
 
 def _stage(params: Params, parent: Lineage, languages: list[str], data: dict[str, str]) -> Lineage:
     joint, number = len(languages) > 1 or parent.arm == "joint", len(list(parent))
-    replay, mer = (None, None) if joint or number == 1 else _method(params, parent.arm)
+    replay, mer = (None, None) if joint or number == 1 else _method(params, parent.arm, languages[0])
     budget = params.train.steps * params.train.batch_size
     past = parent.spec.get("past", []) + [
         new
@@ -110,7 +118,7 @@ def _stage(params: Params, parent: Lineage, languages: list[str], data: dict[str
         "replay": replay,
         "mer": mer,
         "seed": parent.seed,
-        "train": params.train.model_dump(mode="json", exclude={"checkpoint_interval"}),
+        "train": params.train.model_dump(mode="json", exclude={"checkpoint_interval", "keep_checkpoints"}),
         "data": data,
         "revision": REVISIONS["train"],
         **({"pool_revision": REVISIONS["replay"]} if replay else {}),
@@ -121,11 +129,12 @@ def _stage(params: Params, parent: Lineage, languages: list[str], data: dict[str
     return Lineage(path=path, stage=stage, arm=parent.arm, seed=parent.seed, spec=spec, parent=parent)
 
 
-def _method(params: Params, arm: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    replays = arm in ("replay", "mer") and params.replay.rate > 0
+def _method(params: Params, arm: str, language: str) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+    rate = params.replay.rates.get(language, params.replay.rate)
+    replays = arm in ("replay", "mer") and rate > 0
     interpolates = arm in ("reptile", "mer")
     return (
-        params.replay.model_dump(mode="json") if replays else None,
+        params.replay.model_dump(mode="json", exclude={"rates"}) | {"rate": str(rate)} if replays else None,
         params.mer.model_dump(mode="json") if interpolates else None,
     )
 

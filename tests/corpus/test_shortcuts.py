@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palimpsest.corpus.shortcuts import QuickQuality, QuickRepetition, Runs
-from palimpsest.corpus.words import RegexWords, shingles
+from palimpsest.corpus.words import RegexWords
 
 _WORDS = RegexWords("en")
 # Few and short words, so that runs repeat, and so that some are equal but for where words are cut.
@@ -96,12 +96,3 @@ def test_a_sure_text_runs_no_rule(monkeypatch: pytest.MonkeyPatch, quick: Any, p
 def test_no_letter_is_a_symbol() -> None:
     """What the bounds on words rest on."""
     assert not [sign for sign in PUNCTUATION_SET if sign.isalpha()]
-
-
-@given(
-    st.lists(st.text(st.characters(categories=["L", "M", "N"]), min_size=1, max_size=4), max_size=12), st.integers(1, 6)
-)
-def test_shingles_are_runs_of_folded_words(found: list[str], size: int) -> None:
-    folded = [word.casefold() for word in found]
-    expected = [" ".join(folded[at : at + size]) for at in range(max(1, len(found) - size + 1))]
-    assert shingles("", found, size, "en") == expected

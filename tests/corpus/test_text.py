@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from palimpsest.corpus.filters import QualityFilters
 from palimpsest.corpus.identify import Identifier
 from palimpsest.corpus.normalise import content_key, normalise
-from palimpsest.corpus.words import RegexWords, shingles
+from palimpsest.corpus.words import RegexWords
 from palimpsest.params.built_in import CLEANING
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -100,15 +100,6 @@ def test_sentences() -> None:
     expected = ["He paid 3.50 dollars.", '"Really?"', "she said…", "Yes!", "猫だ。", "犬だ。", "No end"]
     assert tokenizer.sent_tokenize(text) == expected
     assert [text[start:end] for start, end in tokenizer.span_tokenize(text)] == expected
-
-
-def test_shingles() -> None:
-    assert shingles("One two THREE four", ["One", "two", "THREE", "four"], 3, "en") == [
-        "one two three",
-        "two three four",
-    ]
-    assert shingles("one", ["one"], 5, "en") == ["one"]
-    assert shingles("猫が 好き\nです", [], 3, "ja") == ["猫が好", "が好き", "好きで", "きです"]
 
 
 @pytest.mark.parametrize(

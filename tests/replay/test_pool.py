@@ -5,8 +5,12 @@ from scipy import stats
 from palimpsest.artifact import read_json
 from palimpsest.errors import ArtifactError
 from palimpsest.replay import pool
-from palimpsest.replay.pool import Balanced, Mixture, Order, Part
+from palimpsest.replay.permutation import derive_key
+from palimpsest.replay.pool import Balanced, Mixture, Order, Part, Reservoir, Seen, new_sequences
+from palimpsest.replay.reservoir import members
+from palimpsest.replay.schedule import schedule
 from palimpsest.tokens.sequences import Sequences
+from palimpsest.train.batches import Batches
 
 CONTEXT, BATCH = 16, 4
 
@@ -104,3 +108,112 @@ def test_a_pool_of_other_shards_is_refused(tokens, tmp_path):
     pool.build(spec(), tokens, tmp_path)
     with pytest.raises(ArtifactError, match="made for"):
         pool.load(tmp_path, {language: Sequences(folder, "train", 8) for language, folder in tokens.items()})
+
+
+def training_rows(tokens, language):
+    """Every training sequence, cut out of the shard by hand."""
+    ids = np.frombuffer((tokens[language] / "train-00000.bin").read_bytes(), "<u2").astype(np.int64)
+    return {ids[at : at + CONTEXT + 1].tobytes() for at in range(0, len(ids) - CONTEXT, CONTEXT)}
+
+
+@pytest.fixture
+def sequences(tokens):
+    return {language: Sequences(folder, "train", CONTEXT) for language, folder in tokens.items()}
+
+
+def test_a_reservoir_of_some_of_what_was_trained_on(tokens, sequences, tmp_path):
+    whole = pool.build(spec(), tokens, tmp_path / "whole")
+    assert whole.counts["sequences"] == 42
+    trained = set(draws(pool.load(tmp_path / "whole", sequences), 42))
+    manifest = pool.build(spec(scope="capacity", capacity=15), tokens, tmp_path / "some")
+    assert manifest.counts["sequences"] == 15 and set(manifest.files) == {"pool.json", "reservoir.npy"}
+    drawn = draws(pool.load(tmp_path / "some", sequences), 45)
+    held = set(drawn[:15])
+    assert len(held) == 15 and held < trained
+    assert all(set(drawn[at : at + 15]) == held for at in (15, 30))  # each once before any again
+    pool.build(spec(scope="capacity", capacity=100), tokens, tmp_path / "all")
+    assert set(draws(pool.load(tmp_path / "all", sequences), 42)) == trained
+
+
+def test_a_reservoir_is_carried_from_stage_to_stage(tokens, sequences, tmp_path):
+    """What the third stage holds of the first language, the second held too."""
+    held = {}
+    for stage in (2, 3):
+        asked = spec(stage=stage, past=spec()["past"][: stage - 1], scope="capacity", capacity=15)
+        pool.build(asked, tokens, tmp_path / str(stage))
+        held[stage] = set(draws(pool.load(tmp_path / str(stage), sequences), 15))
+    assert 0 < len([draw for draw in held[3] if draw[0] == 0]) < 15
+    assert {draw for draw in held[3] if draw[0] == 0} < held[2]
+
+
+def test_every_past_sequence_is_equally_likely_to_be_drawn_from_a_reservoir():
+    runs, wanted, size = 3000, 10, 120
+    counts = np.zeros(size)
+    starts = np.cumsum([0, 60, 40, 20])
+    for seed in range(runs):
+        held = Reservoir(parts(), seed, members(size, 15, derive_key(seed, "reservoir")))
+        for which, sequence in draws(held, wanted):
+            part = held.parts[which]
+            counts[starts[which] + np.flatnonzero(part.order(np.arange(part.used)) == sequence)[0]] += 1
+    expected = runs * wanted / size
+    statistic = ((counts - expected) ** 2 / expected).sum() / (1 - wanted / size)
+    assert stats.chi2.sf(statistic, size - 1) > 1e-3
+
+
+def stage_spec(replay):
+    """A second stage, fr after en, as training is told."""
+    train = {"context_length": CONTEXT, "batch_size": BATCH}
+    past = [{"language": "en", "budget": 12, "rate": "0", "accounting": "add"}]
+    new = [{"language": "fr", "budget": 40}]
+    return {"stage": 2, "seed": 1, "new": new, "past": past, "replay": replay, "train": train}
+
+
+@pytest.mark.parametrize("scope", ["past", "balanced", "seen", "capacity"])
+def test_only_what_was_trained_on_before_is_replayed_and_no_held_out_text(tokens, tmp_path, scope):
+    replay = {"rate": "0.4", "accounting": "add", "scope": scope, "capacity": 7 if scope == "capacity" else None}
+    asked = stage_spec(replay)
+    of_pool = {key: asked[key] for key in ("stage", "seed", "past")} | asked["train"] | asked["new"][0] | replay
+    pool.build(of_pool, {"en": tokens["en"]}, tmp_path)
+    batches = Batches(asked, tokens, tmp_path)
+    before = stage_spec(None) | {"stage": 1, "new": [{"language": "en", "budget": 12}], "past": []}
+    first = Batches(before, tokens, None)
+    allowed = {row.tobytes() for step in range(len(first)) for row in first[step][0]}
+    assert allowed <= training_rows(tokens, "en") and len(allowed) == 12
+    own = 0
+    for step in range(len(batches)):
+        rows, old = batches[step]
+        for row in rows[old]:
+            assert row.tobytes() in allowed
+            own += row.tobytes() in training_rows(tokens, "fr")
+        if scope == "seen":  # only after the batch: not a sequence of the same batch
+            allowed |= {row.tobytes() for row in rows[~old]}
+    assert (own > 0) == (scope == "seen")
+
+
+def test_seen_draws_are_uniform_over_past_and_own_sequences():
+    """The last replayed ordinal of batch 5, over many seeds: 60, 40 and 20 of the past, 15 of the stage itself."""
+    row = schedule(24, BATCH, "0.25", "add")
+    ordinal = np.array([row.batch(5).replayed.stop - 1])
+    assert row.new_before(ordinal) == [15]
+    counts = {}
+    for seed in range(5000):
+        own = new_sequences([Part(Order("ar", 300, seed), row.new)], seed, 4)
+        which, sequence = (int(found[0]) for found in Seen(parts(), derive_key(seed, "pool"), own, row).draw(ordinal))
+        part = parts()[which] if which < 3 else None
+        known = part.order(np.arange(part.used)) if part else own.draw(np.arange(15))[1]
+        place = which, int(np.flatnonzero(known == sequence)[0])
+        counts[place] = counts.get(place, 0) + 1
+    assert len(counts) == 120 + 15
+    assert stats.chisquare(list(counts.values())).pvalue > 1e-3
+
+
+def test_seen_is_a_pure_function_of_the_ordinal(tokens, sequences, tmp_path):
+    pool.build(spec(scope="seen", language="de"), tokens, tmp_path)
+    loaded = pool.load(tmp_path, sequences)
+    whole = draws(loaded, 7)
+    assert [draws_at(pool.load(tmp_path, sequences), at) for at in reversed(range(7))] == whole[::-1]
+
+
+def draws_at(source, ordinal):
+    which, sequence = source.draw(np.array([ordinal]))
+    return int(which[0]), int(sequence[0])

@@ -80,3 +80,19 @@ def test_refuses_rates_outside_0_to_1():
     for rate in ("1", "-0.1", "1.5"):
         with pytest.raises(ValueError, match="replay rate"):
             schedule(10, 2, rate, "add")
+
+
+@given(rate=st.decimals("0.001", "0.95", places=4).map(str), batch=st.integers(1, 40), budget=st.integers(1, 300))
+@settings(max_examples=100, deadline=None)
+def test_new_before_counts_the_new_ones_of_the_batches_before(rate, batch, budget):
+    stage = schedule(budget, batch, rate, "add")
+    for step in range(stage.steps):
+        part = stage.batch(step)
+        ordinals = np.arange(part.replayed.start, part.replayed.stop)
+        assert stage.new_before(ordinals).tolist() == [part.new.start] * len(ordinals)
+
+
+def test_new_before_does_not_overflow():
+    stage = schedule(10**13, 10**6, "0.123456789", "replace")
+    part = stage.batch(9_999_999)
+    assert stage.new_before(np.array([part.replayed.start, part.replayed.stop - 1])).tolist() == [part.new.start] * 2

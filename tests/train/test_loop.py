@@ -4,8 +4,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
@@ -14,103 +12,23 @@ from safetensors.torch import load_file
 
 from palimpsest.errors import DataError, TrainingError
 from palimpsest.replay import pool as replay_pool
-from palimpsest.train import initial
 from palimpsest.train.batches import Batches
 from palimpsest.train.loop import Inputs, train
 from palimpsest.train.metrics import read as read_metrics
 
-SHAPE = {"layers": 2, "width": 32, "heads": 2, "ffn": 48, "tie_embeddings": False}
-TRAIN = {
-    "steps": 30, "batch_size": 4, "micro_batch_size": None, "context_length": 16, "learning_rate": 3e-3,
-    "min_learning_rate": 3e-4, "warmup_fraction": 0.1, "schedule": "rewarm_cosine", "optimizer_state": "carry",
-    "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.95, "epsilon": 1e-8, "grad_clip": 1.0, "threads": 1,
-    "eval_interval": 10, "eval_tokens": 100,
-}  # fmt: skip
 REPLAY = {"rate": "0.25", "accounting": "add", "scope": "past"}
-BUDGET = TRAIN["steps"] * TRAIN["batch_size"]
-
-
-def spec(stage, language, past=(), replay=None, mer=None, **settings):
-    return {
-        "stage": stage,
-        "stages": 3,
-        "new": [
-            {"language": name, "budget": BUDGET} for name in ([language] if isinstance(language, str) else language)
-        ],
-        "past": [{"language": name, "budget": BUDGET, "rate": "0", "accounting": "add"} for name in past],
-        "languages": ["en", "fr", "de"],
-        "replay": replay,
-        "mer": mer,
-        "seed": 0,
-        "train": TRAIN | settings,
-    }
-
-
-def pool_spec(of):
-    settings = of["train"]
-    return {
-        "stage": of["stage"], "seed": of["seed"], "context_length": settings["context_length"],
-        "batch_size": settings["batch_size"], "budget": of["new"][0]["budget"], "past": of["past"], **of["replay"],
-    }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def root(tokens, tokenizer, tmp_path_factory):
-    """The initial model and the one after English."""
-    folder = tmp_path_factory.mktemp("runs")
-    initial.build({"model": SHAPE, "context_length": 16, "seed": 0}, tokenizer, folder / "init")
-    inputs = Inputs(parent=folder / "init", tokenizer=tokenizer, tokens=tokens, pool=None)
-    train(spec(1, "en"), inputs, folder / "en", 1000)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def mer(root, tokens, tokenizer):
-    """A stage with replay and Reptile (windows of 7 steps, so that the last is a partial one), and its inputs."""
-    asked = spec(2, "fr", past=["en"], replay=REPLAY, mer={"interval": 7, "step_size": 0.5})
-    replay_pool.build(pool_spec(asked), {"en": tokens["en"]}, root / "pool")
-    return asked, Inputs(parent=root / "en", tokenizer=tokenizer, tokens=tokens, pool=root / "pool")
-
-
-@pytest.fixture(scope="module")
-def straight(root, mer):
-    train(*mer, root / "straight", 1000)
-    return root / "straight"
-
-
-def command(mer, out, interval):
-    asked, inputs = mer
-    tokens = [str(folder) for folder in inputs.tokens.values()]
-    return [
-        sys.executable, "-m", "palimpsest.cli", "train", "--spec", json.dumps(asked), "--parent", str(inputs.parent),
-        "--tokens", *tokens, "--tokenizer", str(inputs.tokenizer), "--pool", str(inputs.pool), "--out", str(out),
-        "--checkpoint-interval", str(interval),
-    ]  # fmt: skip
-
-
-def stop_at(process, out, step, number):
-    """Send a signal as soon as the checkpoint after ``step`` steps is there."""
-    give_up = time.monotonic() + 60
-    while not (out / f"checkpoint-{step:08d}" / "state.json").exists():
-        assert process.poll() is None and time.monotonic() < give_up
-        time.sleep(0.001)
-    process.send_signal(number)
-    return process.wait(60)
-
-
-def same_files(one, other):
-    assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in other.iterdir())
-    for path in one.iterdir():
-        assert path.read_bytes() == (other / path.name).read_bytes(), path.name
+BUDGET = 120
 
 
 @pytest.mark.slow
-def test_killed_in_mid_window_and_resumed_ends_with_the_same_bytes(mer, straight, tmp_path):
+def test_killed_in_mid_window_and_resumed_ends_with_the_same_bytes(
+    mer, straight, tmp_path, command, stop_at, same_files
+):
     """SIGKILL after steps 9 and 24 (windows end at 7, 14, 21, 28): every file of the folder is the same in the end."""
     out = tmp_path / "run"
     for step in (9, 24):
         process = subprocess.Popen(command(mer, out, 3))
-        assert stop_at(process, out, step, signal.SIGKILL) == -signal.SIGKILL
+        assert stop_at(process, out, step, process.kill) == -signal.SIGKILL
         assert not (out / "manifest.json").exists()
     done = subprocess.run(command(mer, out, 3), check=True, capture_output=True, text=True)
     assert "resuming after step" in done.stderr
@@ -118,16 +36,16 @@ def test_killed_in_mid_window_and_resumed_ends_with_the_same_bytes(mer, straight
 
 
 @pytest.mark.slow
-def test_sigterm_keeps_a_checkpoint_and_exits_non_zero(mer, straight, tmp_path):
+def test_sigterm_keeps_a_checkpoint_and_exits_non_zero(mer, straight, tmp_path, command, stop_at, same_files):
     out = tmp_path / "run"
     process = subprocess.Popen(command(mer, out, 3), stderr=subprocess.PIPE, text=True)
-    assert stop_at(process, out, 6, signal.SIGTERM) == 1
+    assert stop_at(process, out, 6, process.terminate) == 1
     assert "error: stopped by a signal" in process.stderr.read()
     train(*mer, out, 1000)
     same_files(out, straight)
 
 
-def test_a_checkpoint_that_was_cut_short_is_passed_over(mer, straight, tmp_path):
+def test_a_checkpoint_that_was_cut_short_is_passed_over(mer, straight, tmp_path, same_files):
     class DiedError(Exception):
         pass
 
@@ -144,7 +62,7 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(mer, straight, tmp_path)
     same_files(out, straight)
 
 
-def test_a_finished_training_is_recognised_and_only_its_manifest_written(mer, straight, tmp_path):
+def test_a_finished_training_is_recognised_and_only_its_manifest_written(mer, straight, tmp_path, same_files):
     out = tmp_path / "run"
     shutil.copytree(straight, out)
     before = (out / "model.safetensors").stat().st_mtime_ns
@@ -155,7 +73,7 @@ def test_a_finished_training_is_recognised_and_only_its_manifest_written(mer, st
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), lambda path: path.write_bytes(b"torn")])
-def test_a_damaged_training_is_not_taken_for_a_finished_one(mer, straight, tmp_path, damage):
+def test_a_damaged_training_is_not_taken_for_a_finished_one(mer, straight, tmp_path, damage, same_files):
     out = tmp_path / "run"
     shutil.copytree(straight, out)
     damage(out / "model.safetensors")
@@ -164,7 +82,7 @@ def test_a_damaged_training_is_not_taken_for_a_finished_one(mer, straight, tmp_p
     same_files(out, straight)
 
 
-def test_another_training_never_adopts_what_lies_there(mer, straight, tmp_path):
+def test_another_training_never_adopts_what_lies_there(mer, straight, tmp_path, same_files):
     """The folder holds a finished run of ε = 0.5; asked for ε = 0.9 there, training begins anew and ends elsewhere."""
     out = tmp_path / "run"
     shutil.copytree(straight, out)
@@ -176,7 +94,7 @@ def test_another_training_never_adopts_what_lies_there(mer, straight, tmp_path):
     assert (out / "model.safetensors").read_bytes() != (straight / "model.safetensors").read_bytes()
 
 
-def test_micro_batches_change_nothing_but_the_order_of_sums(root, tokens, tokenizer, tmp_path):
+def test_micro_batches_change_nothing_but_the_order_of_sums(root, tokens, tokenizer, tmp_path, spec):
     inputs = Inputs(parent=root / "init", tokenizer=tokenizer, tokens=tokens, pool=None)
     train(spec(1, "en", micro_batch_size=3), inputs, tmp_path / "micro", 1000)
     whole, micro = load_file(root / "en" / "model.safetensors"), load_file(tmp_path / "micro" / "model.safetensors")
@@ -193,7 +111,7 @@ def test_step_size_1_is_plain_training(mer, tmp_path):
     ).read_bytes()
 
 
-def test_ledger_counts_what_the_batches_held(mer, straight):
+def test_ledger_counts_what_the_batches_held(mer, straight, spec):
     asked, inputs = mer
     batches = Batches(asked, inputs.tokens, inputs.pool)
     held = [batches[step] for step in range(len(batches))]
@@ -208,7 +126,9 @@ def test_ledger_counts_what_the_batches_held(mer, straight):
 
 
 @pytest.mark.parametrize("accounting", ["add", "replace"])
-def test_a_pool_holds_exactly_the_sequences_that_the_stage_before_trained_on(tokens, tmp_path, accounting):
+def test_a_pool_holds_exactly_the_sequences_that_the_stage_before_trained_on(
+    tokens, tmp_path, accounting, spec, pool_spec
+):
     replay = REPLAY | {"rate": "0.5", "accounting": accounting}
     before = spec(2, "fr", past=["en"], replay=replay)
     replay_pool.build(pool_spec(before), {"en": tokens["en"]}, tmp_path / "before")
@@ -224,12 +144,12 @@ def test_a_pool_holds_exactly_the_sequences_that_the_stage_before_trained_on(tok
     assert {row.tobytes() for row in loaded._read(loaded._pool, range(pool))} == trained
 
 
-def test_a_language_with_too_little_text_is_refused(tokens):
+def test_a_language_with_too_little_text_is_refused(tokens, spec):
     with pytest.raises(DataError, match=r"fr: .* train\.context_length"):
         Batches(spec(1, "fr", context_length=10_000), tokens, None)
 
 
-def test_joint_training_takes_as_much_of_every_language(root, tokens, tokenizer, tmp_path):
+def test_joint_training_takes_as_much_of_every_language(root, tokens, tokenizer, tmp_path, spec):
     asked = spec(1, ["en", "fr", "de"])
     batches = Batches(asked, tokens, None)
     rows = np.concatenate([batches[step][0] for step in range(len(batches))])
@@ -258,7 +178,7 @@ def test_the_checkpoint_loads_by_transformers_auto_classes(straight):
     assert AutoTokenizer.from_pretrained(straight, local_files_only=True).convert_tokens_to_ids("w7") == 7
 
 
-def test_a_loss_that_is_not_finite_stops_training(root, tokens, tokenizer, tmp_path):
+def test_a_loss_that_is_not_finite_stops_training(root, tokens, tokenizer, tmp_path, spec):
     inputs = Inputs(parent=root / "init", tokenizer=tokenizer, tokens=tokens, pool=None)
     with pytest.raises(TrainingError, match=r"train\.learning_rate"):
         train(spec(1, "en", learning_rate=1e30, min_learning_rate=1e30), inputs, tmp_path / "run", 1000)

@@ -2,6 +2,23 @@
 # A rule declares only the manifest, written last: Snakemake removes the outputs of a job that failed, and checkpoints must stay.
 
 
+def processes_of(wildcards):
+    """How many processes share a training."""
+    return lineage_of(wildcards).spec["train"]["processes"]
+
+
+def launch(wildcards):
+    """The command, under torchrun where there are several processes."""
+    processes = processes_of(wildcards)
+    if processes == 1:
+        return "palimpsest"
+    # SIGUSR1 is handed on only when that is asked for, and a checkpoint may take longer to write than 30 seconds.
+    return (
+        "env TORCHELASTIC_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 PET_SHUTDOWN_TIMEOUT=120 "
+        f"python -m torch.distributed.run --standalone --nproc-per-node {processes} -m palimpsest.cli"
+    )
+
+
 rule init:
     input:
         "data/tokenizer/manifest.json",
@@ -55,23 +72,26 @@ rule train:
         "logs/train/{lineage}.tsv"
     wildcard_constraints:
         lineage=r"[^/]+/.+",
-    threads: EXPERIMENT.params.train.threads
+    threads: lambda w: lineage_of(w).spec["train"]["threads"] * processes_of(w)
     resources:
-        gpu=GPU,
+        gpu=lambda w: GPU * processes_of(w),
         mem_mb=4000,
-        # Not a param: those are what a change of reruns, and this shapes nothing.
+        # Not params: those are what a change of reruns, and these shape nothing.
         checkpoint_interval=EXPERIMENT.params.train.checkpoint_interval,
+        keep_checkpoints=EXPERIMENT.params.train.keep_checkpoints,
     params:
         spec=spec(lambda w: lineage_of(w).spec),
+        launch=launch,
         parent=lambda w: f"runs/{lineage_of(w).parent.path}",
         tokens=each_language("data/tokens/{language}"),
         pool=lambda w: (
             ["--pool", f"data/replay/{w.lineage}"] if lineage_of(w).replays else []
         ),
     shell:
-        "palimpsest --label {wildcards.lineage} train --spec {params.spec:q} --parent {params.parent:q} "
+        "{params.launch} --label {wildcards.lineage} train --spec {params.spec:q} --parent {params.parent:q} "
         "--tokens {params.tokens:q} --tokenizer data/tokenizer {params.pool:q} "
         "--checkpoint-interval {resources.checkpoint_interval} "
+        "--keep-checkpoints {resources.keep_checkpoints} "
         "--out runs/{wildcards.lineage} 2>&1 | tee -i {log}"
 
 

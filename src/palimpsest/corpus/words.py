@@ -59,17 +59,3 @@ class RegexWords(WordTokenizer):  # type: ignore[misc]
     def span_tokenize(self, text: str) -> list[tuple[int, int]]:
         """Where the sentences begin and end."""
         return [match.span() for match in _SENTENCE.finditer(text)]
-
-
-def shingles(text: str, words: list[str], size: int, language: str) -> list[str]:
-    """The runs of ``size`` words (characters for languages without spaces) of a text; the whole of a shorter one.
-
-    Characters, since a cut by script is only word-like: one edit moves the cuts after it, and with them every shingle.
-    """
-    if language in UNSPACED:
-        line = "".join(text.casefold().split())
-        return [line[at:end] for at, end in enumerate(range(size, len(line) + 1))] or [line]
-    # Folded in one call, and joined from shifted views: this is most of the cost of a signature.
-    line = " ".join(words).casefold()
-    units = line.split(" ")
-    return [*map(" ".join, zip(*(units[at:] for at in range(size)), strict=False))] or [line]

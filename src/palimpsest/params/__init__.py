@@ -103,7 +103,9 @@ def grid(sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
 
 
 # A point of a sweep shares the data and the evaluation with the others, so that only what shapes a training may differ.
-_SWEPT = re.compile(r"(model|replay|mer|train)\.(?!context_length|threads|checkpoint_interval|eval_)\w+")
+_SWEPT = re.compile(
+    r"(model|replay|mer|train)\.(?!context_length|threads|checkpoint_interval|keep_checkpoints|eval_)\w+"
+)
 
 
 def override(params: Params, point: dict[str, Any], origin: str = "sweep") -> Params:

@@ -89,7 +89,7 @@ class Decontamination(Section):
         description="files or globs of evaluation sets (.jsonl, .jsonl.gz, .jsonl.zst); every string in them counts"
     )
     words: PositiveInt = Field(13, description="words in a run that two texts must share")
-    characters: PositiveInt = Field(30, description="the same in characters, for languages without spaces")
+    characters: PositiveInt = Field(40, description="the same in characters, for languages without spaces")
 
     @field_validator("paths")
     @classmethod

@@ -28,6 +28,11 @@ def mix(values: np.ndarray) -> np.ndarray:
     return np.asarray(values ^ (values >> _U64(31)))
 
 
+def keyed_hash(values: np.ndarray, key: int) -> np.ndarray:
+    """A random-looking uint64 for each of ``values`` (int64, ≥ 0); different values have different ones."""
+    return mix(mix(values.astype(_U64) + _U64(1)) ^ _U64(key))
+
+
 class Permutation:
     """``permutation(i)`` for int64 arrays of positions in [0, n); equal (n, key) give equal orders everywhere."""
 
@@ -37,8 +42,7 @@ class Permutation:
         self.n = n
         self._table: np.ndarray | None = None
         if n <= _TABLE:
-            hashes = mix(mix(np.arange(n, dtype=_U64) + _U64(1)) ^ _U64(key))
-            self._table = np.argsort(hashes, kind="stable").astype(np.int64)
+            self._table = np.argsort(keyed_hash(np.arange(n), key), kind="stable").astype(np.int64)
         self._half = _U64(max(1, ((n - 1).bit_length() + 1) // 2))
         self._mask = _U64((1 << int(self._half)) - 1)
         self._keys = [_U64(derive_key("round", key, turn)) for turn in range(_ROUNDS)]

@@ -58,6 +58,16 @@ class Schedule:
             is_replayed=np.diff(offsets // denominator) > 0,
         )
 
+    def new_before(self, replayed: np.ndarray) -> np.ndarray:
+        """For replayed sequences by ordinal (int64 [m]), how many new ones there were in the batches before theirs."""
+        numerator, denominator = self.rate.numerator, self.rate.denominator
+        # Ordinal r stands at position ⌈(r + 1)/α⌉ - 1. Whole multiples are taken out, so that no product overflows.
+        whole, rest = np.divmod(replayed + 1, numerator)
+        position = whole * denominator - (-rest * denominator // numerator) - 1
+        start = position // self.batch_size * self.batch_size
+        whole, rest = np.divmod(start, denominator)
+        return np.asarray(start - whole * numerator - rest * numerator // denominator)
+
     def _replayed_before(self, position: int) -> int:
         return position * self.rate.numerator // self.rate.denominator
 

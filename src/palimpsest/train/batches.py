@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 
 from palimpsest.replay import pool as replay_pool
-from palimpsest.replay.permutation import derive_key
 from palimpsest.replay.pool import Balanced, Mixture, Order, Part
 from palimpsest.replay.schedule import schedule
 from palimpsest.tokens.sequences import Sequences
+
+
+def share(sequences: int, rank: int, ranks: int) -> range:
+    """The places in a batch of what process ``rank`` of ``ranks`` takes: contiguous, equally many to within one."""
+    return range(sequences * rank // ranks, sequences * (rank + 1) // ranks)
 
 
 class Batches:
@@ -33,7 +37,7 @@ class Batches:
             Part(Order(new["language"], len(self._sequences[new["language"]]), spec["seed"]), used)
             for new, used in zip(spec["new"], drawn, strict=True)
         ]
-        self._new = Mixture(parts, derive_key(spec["seed"], "new", spec["stage"]))
+        self._new = replay_pool.new_sequences(parts, spec["seed"], spec["stage"])
         self._pool = replay_pool.load(pool, self._sequences) if pool else None
 
     def __len__(self) -> int:
@@ -41,11 +45,20 @@ class Batches:
 
     def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
         """Token ids int64 [sequences, context_length + 1], and which sequences are replayed, bool [sequences]."""
+        return self.share(step, 0, 1)
+
+    def share(self, step: int, rank: int, ranks: int) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of batch ``step`` that process ``rank`` trains on, and which of the *whole* batch are replayed."""
         batch = self.schedule.batch(step)
-        rows = np.empty((len(batch.is_replayed), self.context_length + 1), dtype=np.int64)
-        rows[~batch.is_replayed] = self._read(self._new, batch.new)
+        places = share(len(batch.is_replayed), rank, ranks)
+        is_replayed = batch.is_replayed[places.start : places.stop]
+        # The ordinals go on through the batch, so those before this share are counted off.
+        old_before, old = int(batch.is_replayed[: places.start].sum()), int(is_replayed.sum())
+        new_before, new = places.start - old_before, len(places) - old
+        rows = np.empty((len(places), self.context_length + 1), dtype=np.int64)
+        rows[~is_replayed] = self._read(self._new, batch.new[new_before : new_before + new])
         if self._pool:
-            rows[batch.is_replayed] = self._read(self._pool, batch.replayed)
+            rows[is_replayed] = self._read(self._pool, batch.replayed[old_before : old_before + old])
         return rows, batch.is_replayed
 
     def _read(self, source: Mixture | Balanced, ordinals: range) -> np.ndarray:

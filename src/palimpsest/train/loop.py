@@ -7,13 +7,9 @@ alone, so a run that was killed and goes on from its last checkpoint ends with t
 from __future__ import annotations
 
 import logging
-import math
-import signal
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -29,20 +25,27 @@ from palimpsest.artifact import (
     write_json,
     write_manifest,
 )  # fmt: skip
-from palimpsest.errors import TrainingError
 from palimpsest.flops import training_flops_per_token
 from palimpsest.losses import document_losses, take_documents
-from palimpsest.model import best_device, load_model, save_model
+from palimpsest.model import copy_description
 from palimpsest.tokens.sequences import Documents
 from palimpsest.train.batches import Batches
-from palimpsest.train.checkpoint import Checkpoints, load_optimizer, save_optimizer
+from palimpsest.train.checkpoint import Checkpoints, State, write_tensors
+from palimpsest.train.guard import Guard
 from palimpsest.train.learning_rate import learning_rate
-from palimpsest.train.metrics import MetricsLog
+from palimpsest.train.metrics import MetricsLog, SilentLog, good_norms
+from palimpsest.train.metrics import read as read_metrics
+from palimpsest.train.network import Network
+from palimpsest.train.progress import Progress
+from palimpsest.train.ranks import Ranks
 from palimpsest.train.reptile import Reptile
+from palimpsest.train.sharding import whole
+from palimpsest.train.signals import StopRequest
 
 logger = logging.getLogger(__name__)
 STATE = "state.json"
-_PROGRESS_SECONDS = 5.0
+# How the work is dealt out decides the bytes, but any of these can go on from a checkpoint of another.
+_PLACEMENT = {"processes", "sharding"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,43 +66,57 @@ class Inputs:
         return found
 
 
-def train(spec: dict[str, Any], inputs: Inputs, out: Path, checkpoint_interval: int) -> Manifest:
+def train(
+    spec: dict[str, Any], inputs: Inputs, out: Path, checkpoint_interval: int, keep_checkpoints: int = 1
+) -> Manifest:
     """Train the stage of ``spec`` and write runs/{lineage}; goes on from the last checkpoint of an equal training.
 
-    Raises TrainingError when the loss is not finite, or after a SIGINT, SIGTERM or SIGUSR1, once a checkpoint is kept.
+    Called by each of the spec's processes alike; the first one writes. Raises TrainingError when the loss is not
+    finite, or after a SIGINT, SIGTERM or SIGUSR1, once a checkpoint is kept.
     """
     manifests = inputs.manifests()
-    identity = fingerprint({"spec": spec, "inputs": {role: manifests[role].digest for role in sorted(manifests)}})
-    stage = Stage(spec, inputs, out, identity)
-    if stage.is_finished():
+    ranks = Ranks(spec["train"]["processes"])
+    stage = Stage(
+        spec, inputs, out, {role: manifests[role].digest for role in sorted(manifests)}, ranks, keep_checkpoints
+    )
+    if ranks.agreed(ranks.first and stage.is_finished()):
         logger.info("%s was trained before with equal params and inputs", out)
     else:
         stage.run(checkpoint_interval)
-    return write_manifest(
-        out,
-        stage="run",
-        params=spec,
-        inputs=manifests,
-        files=[*(out / name for name in sorted(read_json(out / STATE)["files"])), out / STATE],
-        counts=stage.counts(),
-    )
+    if ranks.first:
+        write_manifest(
+            out,
+            stage="run",
+            params=spec,
+            inputs=manifests,
+            files=[*(out / name for name in sorted(read_json(out / STATE)["files"])), out / STATE],
+            counts=stage.counts(),
+        )
+    ranks.close()
+    return read_manifest(out, "run")
 
 
 class Stage:
     """The state of one stage of training: model, optimiser, anchor, and where it stands."""
 
-    def __init__(self, spec: dict[str, Any], inputs: Inputs, out: Path, identity: str) -> None:
-        self.spec, self.inputs, self.out, self.identity = spec, inputs, out, identity
+    def __init__(
+        self, spec: dict[str, Any], inputs: Inputs, out: Path, digests: dict[str, str], ranks: Ranks, keep: int
+    ) -> None:
+        self.spec, self.inputs, self.out, self.ranks = spec, inputs, out, ranks
         self.settings: dict[str, Any] = spec["train"]
+        self.identity = fingerprint({"spec": spec, "inputs": digests})
         torch.set_num_threads(self.settings["threads"])
         torch.use_deterministic_algorithms(True)
-        self.device = best_device()
         self.batches = Batches(spec, inputs.tokens, inputs.pool)
-        self.model = load_model(inputs.parent, self.device)
-        self.names = {weight: name for name, weight in self.model.named_parameters()}
-        self.optimizer = _adamw(self.names, self.settings)
-        self.reptile: Reptile | None = None
-        self.checkpoints = Checkpoints(out, identity)
+        end_of_text = read_manifest(inputs.tokenizer, "tokenizer").counts["end_of_text"]
+        self.network = Network(inputs.parent, self.settings, ranks, end_of_text)
+        self.flops_per_token = training_flops_per_token(self.network.model.config, self.batches.context_length)
+        names, mer = self.network.names, spec["mer"]
+        reptile = Reptile(list(names), mer["interval"], mer["step_size"]) if mer else None
+        self.state = State(names=names, optimizer=_adamw(names, self.settings), reptile=reptile)
+        anywhere = {key: value for key, value in self.settings.items() if key not in _PLACEMENT}
+        continued = fingerprint({"spec": spec | {"train": anywhere}, "inputs": digests})
+        self.checkpoints = Checkpoints(out, continued, ranks, keep)
 
     def is_finished(self) -> bool:
         """Whether ``out`` already holds the end of this very training, and every file of it as it was written."""
@@ -113,14 +130,17 @@ class Stage:
 
     def run(self, checkpoint_interval: int) -> None:
         """From the parent's weights, or the last checkpoint, to the end of the stage."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        (self.out / STATE).unlink(missing_ok=True)
+        stop = StopRequest()
+        if self.ranks.first:
+            self.out.mkdir(parents=True, exist_ok=True)
+            (self.out / STATE).unlink(missing_ok=True)
         start = self._restore()
-        log = MetricsLog(self.out / "metrics.jsonl", start)
+        log = MetricsLog(self.out / "metrics.jsonl", start) if self.ranks.first else SilentLog()
+        self.guard = Guard(self.settings["spike_factor"], good_norms(self.out / "metrics.jsonl"))
         if start == 0 and self.spec["stage"] == 1:
             self._validate(log, 0)
-        stop, progress = _StopRequest(), _Progress(start, self.batches)
-        self.model.train()
+        progress = Progress(start, self.batches, self.flops_per_token, self.ranks)
+        self.network.model.train()
         for step in range(start, len(self.batches)):
             losses = self._step(step)
             log.write(step=step + 1, **losses)
@@ -128,90 +148,121 @@ class Stage:
             done, last = step + 1, step + 1 == len(self.batches)
             if last or done % self.settings["eval_interval"] == 0:
                 self._validate(log, done)
-            if not last and (stop.requested or done % checkpoint_interval == 0):
+            stopping = self.ranks.any(stop.requested) and not last
+            if stopping or (not last and done % checkpoint_interval == 0):
                 log.sync()
-                self.checkpoints.save(done, self.names, self.optimizer, self.reptile)
-            if stop.requested and not last:
-                raise TrainingError(
-                    f"stopped by a signal after step {done}; the checkpoint is kept, run again to go on"
-                )
+                self.checkpoints.save(done, self.state)
+            if stopping:
+                self._fail(f"stopped by a signal after step {done}; the checkpoint is kept, run again to go on")
         log.close()
         self._finish()
 
+    def _fail(self, message: str) -> NoReturn:
+        self.checkpoints.wait()
+        self.ranks.fail(message)
+
     def _restore(self) -> int:
-        """Take up the parent's optimiser and the anchor, then whatever a checkpoint of this training holds."""
+        """Take up the parent's optimiser, then whatever a checkpoint of this training holds."""
+        self.state.begin_moments()
         moments = self.inputs.parent / "optimizer.safetensors"
         if self.settings["optimizer_state"] == "carry" and moments.is_file():
-            load_optimizer(self.optimizer, self.names, moments)
-        if mer := self.spec["mer"]:
-            self.reptile = Reptile(list(self.names), mer["interval"], mer["step_size"])
-        start = self.checkpoints.resume(self.names, self.optimizer, self.reptile)
+            self.state.load_moments(moments)
+        start = self.checkpoints.resume(self.state)
         if start:
             logger.info("resuming after step %d of %d", start, len(self.batches))
-        else:
+        elif self.ranks.first:
             self.checkpoints.remove()
         return start
 
     def _step(self, step: int) -> dict[str, Any]:
         """One optimiser step on batch ``step``; its losses in nats per token, of new and replayed sequences apart."""
-        rows, is_replayed = self.batches[step]
+        rows, is_replayed = self.batches.share(step, self.ranks.rank, self.ranks.count)
+        optimizer, reptile = self.state.optimizer, self.state.reptile
         rate = learning_rate(step, len(self.batches), self.spec["stage"], self.spec["stages"], self.settings)
-        for group in self.optimizer.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate
-        per_sequence = self._backward(torch.from_numpy(rows).to(self.device))
-        norm = torch.nn.utils.clip_grad_norm_(list(self.names), self.settings["grad_clip"])
+        per_sequence = self._backward(torch.from_numpy(rows).to(self.ranks.device), len(is_replayed))
+        norm = whole(torch.nn.utils.clip_grad_norm_(list(self.state.names), self.settings["grad_clip"]))
         loss = float(per_sequence.mean())
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            raise TrainingError(
-                f"{self.out}: the loss is {loss} and the gradient norm {norm} at step {step + 1}; the last checkpoint "
-                "is kept. Lower train.learning_rate"
-            )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.reptile:
-            self.reptile.after_step(step + 1, last=step + 1 == len(self.batches))
+        skipped = self._is_skipped(step, loss, float(norm))
+        if not skipped:
+            optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if reptile:
+            reptile.after_step(step + 1, last=step + 1 == len(self.batches))
         apart = {"loss_new": per_sequence[~is_replayed], "loss_replayed": per_sequence[is_replayed]}
         return {
             "loss": loss,
             **{name: float(part.mean()) for name, part in apart.items() if part.size},
             "learning_rate": rate,
             "gradient_norm": float(norm),
+            **({"skipped": True} if skipped else {}),
         }
 
-    def _backward(self, rows: Tensor) -> np.ndarray:
-        """Gradient of the mean loss over the tokens of all micro-batches; returns the loss of each sequence."""
-        tokens, parts = rows[:, 1:].numel(), []
-        for part in torch.split(rows, self.settings["micro_batch_size"] or len(rows)):
-            logits = self.model(input_ids=part[:, :-1]).logits
-            losses = F.cross_entropy(logits.flatten(0, 1).float(), part[:, 1:].flatten(), reduction="none")
-            torch.autograd.backward(losses.sum() / tokens)
-            parts.append(losses.detach().view(len(part), -1).mean(dim=1))
-        per_sequence: np.ndarray = torch.cat(parts).cpu().numpy()
+    def _is_skipped(self, step: int, loss: float, norm: float) -> bool:
+        """Whether a bad step is passed over; the training stops at it where params say so. All processes agree."""
+        problem = self.guard.problem(loss, norm)
+        if not self.ranks.agreed(bool(problem)):
+            return False
+        if self.settings["on_bad_step"] == "stop":
+            self._fail(
+                f"{self.out}: {problem} at step {step + 1}; the last checkpoint is kept. Lower train.learning_rate, or "
+                "set train.on_bad_step: skip"
+            )
+        logger.warning("step %d is skipped: %s", step + 1, problem)
+        return True
+
+    def _backward(self, rows: Tensor, sequences: int) -> np.ndarray:
+        """Gradient of the mean loss over all tokens of a batch of ``sequences``, from this process's rows of it.
+
+        Returns the loss of each sequence of the batch. All processes pass equally often, so that none waits in vain:
+        shares are filled up to the widest one with rows that count nothing. Gradients are averaged over processes, so
+        the loss is multiplied by their number.
+        """
+        widest = -(-sequences // self.ranks.count)
+        counted, tokens = len(rows), sequences * self.batches.context_length
+        rows = F.pad(rows, (0, 0, 0, widest - counted))
+        parts: list[Tensor] = []
+        micro = self.settings["micro_batch_size"] or widest
+        for begin in range(0, widest, micro):
+            losses = self.network.losses(rows[begin : begin + micro])[: max(0, counted - begin)]
+            self.network.send_gradients(begin + micro >= widest)
+            torch.autograd.backward(losses.sum() * self.ranks.count / tokens)
+            parts.append(losses.detach().mean(dim=1))
+        per_sequence: np.ndarray = self.ranks.gather(torch.cat(parts), sequences).cpu().numpy()
         return per_sequence
 
-    def _validate(self, log: MetricsLog, step: int) -> None:
+    def _validate(self, log: MetricsLog | SilentLog, step: int) -> None:
         """A point of the validation curves: the held-out loss of every language, also of those still to come."""
         limit, curve = self.settings["eval_tokens"], {}
         token_bytes = np.load(self.inputs.tokenizer / "token_bytes.npy", allow_pickle=False)
         for language in self.spec["languages"]:
             documents = Documents(self.inputs.tokens[language], "validation")
-            losses = document_losses(
-                self.model,
-                take_documents(documents, limit, limit),
-                end_of_text=documents.end_of_text,
-                token_bytes=token_bytes,
-                context_length=self.batches.context_length,
-                batch_size=self.settings["batch_size"],
-            )
+            with self.network.precision():
+                losses = document_losses(
+                    self.network.model,
+                    take_documents(documents, limit, limit),
+                    end_of_text=documents.end_of_text,
+                    token_bytes=token_bytes,
+                    context_length=self.batches.context_length,
+                    batch_size=self.settings["batch_size"],
+                )
             curve[language] = losses.nats_per_token
         tokens = min(step * self.batches.schedule.batch_size, self.batches.schedule.total) * self.batches.context_length
         log.write(step=step, tokens=tokens, validation=curve)
 
     def _finish(self) -> None:
         """Leave the model in Hugging Face's format and the optimiser; state.json, last, says that both are whole."""
-        moments = self.out / "optimizer.safetensors"
-        save_optimizer(self.optimizer, self.names, moments)
-        files = [*save_model(self.model, self.out, self.inputs.parent), moments, self.out / "metrics.jsonl"]
+        first = self.ranks.first
+        weights, moments = self.state.weights(first), self.state.moments(first)
+        if not first:
+            return
+        write_tensors(moments, self.out / "optimizer.safetensors")
+        write_tensors(weights, self.out / "model.safetensors")
+        files = [
+            *copy_description(self.inputs.parent, self.out),
+            *(self.out / name for name in ("model.safetensors", "optimizer.safetensors", "metrics.jsonl")),
+        ]
         written = {path.name: file_digest(path) for path in files}
         state = {"step": len(self.batches), "fingerprint": self.identity, "files": written}
         write_json(self.out / STATE, state)
@@ -219,11 +270,11 @@ class Stage:
 
     def counts(self) -> dict[str, Any]:
         """The manifest's counts: the ledger and the size of the model."""
-        per_token = training_flops_per_token(self.model.config, self.batches.context_length)
         return {
-            "ledger": self.batches.ledger(per_token),
-            "parameters": sum(weight.numel() for weight in self.names),
-            "training_flops_per_token": per_token,
+            "ledger": self.batches.ledger(self.flops_per_token),
+            "parameters": sum(weight.numel() for weight in self.state.names),
+            "training_flops_per_token": self.flops_per_token,
+            "skipped": sum("skipped" in line for line in read_metrics(self.out / "metrics.jsonl")),
         }
 
 
@@ -238,36 +289,3 @@ def _adamw(names: dict[Tensor, str], settings: dict[str, Any]) -> torch.optim.Ad
         eps=settings["epsilon"],
         fused=True,
     )
-
-
-class _StopRequest:
-    """Notes a SIGINT (Ctrl-C), SIGTERM or SIGUSR1, so that the loop can keep a checkpoint before it ends."""
-
-    def __init__(self) -> None:
-        self.requested = False
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self._note)
-
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        logger.info("%s: stopping after this step", signal.Signals(number).name)
-        self.requested = True
-
-
-class _Progress:
-    """A line every few seconds: step, loss, tokens per second, time left."""
-
-    def __init__(self, start: int, batches: Batches) -> None:
-        self._start, self._steps = start, len(batches)
-        self._tokens_per_step = batches.schedule.batch_size * batches.context_length
-        self._began = self._shown = time.monotonic()
-
-    def show(self, step: int, loss: float) -> None:
-        now = time.monotonic()
-        if now - self._shown < _PROGRESS_SECONDS and step < self._steps:
-            return
-        self._shown = now
-        rate = (step - self._start) / (now - self._began)
-        logger.info(
-            "step %d/%d  loss %.3f  %s tokens/s  %.0f s left",
-            step, self._steps, loss, f"{rate * self._tokens_per_step:,.0f}", (self._steps - step) / rate,
-        )  # fmt: skip

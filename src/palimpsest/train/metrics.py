@@ -1,8 +1,12 @@
-"""metrics.jsonl: the losses of a stage, a line for each step and each point of the validation curves."""
+"""metrics.jsonl: the losses of a stage, a line for each step and each point of the validation curves.
+
+Numbers are JSON's, so what is not finite is left out: a line of a ``skipped`` step may lack its losses and its norm.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -20,7 +24,8 @@ class MetricsLog:
         self._file = path.open("ab")
 
     def write(self, **line: Any) -> None:
-        self._file.write((json.dumps(line) + "\n").encode())
+        finite = {key: value for key, value in line.items() if not isinstance(value, float) or math.isfinite(value)}
+        self._file.write((json.dumps(finite) + "\n").encode())
 
     def sync(self) -> None:
         """Make the lines so far durable; called before the checkpoint that they belong to."""
@@ -32,8 +37,26 @@ class MetricsLog:
         self._file.close()
 
 
+class SilentLog:
+    """The log of a process that is not the first: the first one's says it all."""
+
+    def write(self, **line: Any) -> None:
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 def read(path: Path) -> list[dict[str, Any]]:
     """The whole lines of a metrics.jsonl; a last line that was cut off is left out."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def good_norms(path: Path) -> list[float]:
+    """The gradient norm of every step so far that was not skipped."""
+    return [line["gradient_norm"] for line in read(path) if "gradient_norm" in line and "skipped" not in line]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 
 class Reptile:
@@ -11,7 +12,7 @@ class Reptile:
 
     It works in place on the fp32 master weights, which the next optimiser step starts from. AdamW's moments and the
     learning rate go on untouched. ε = 1 is plain training: nothing is kept and nothing is done. Cost: one copy of the
-    weights.
+    weights. Each process keeps and interpolates its own part of them; nothing is sent.
     """
 
     def __init__(self, weights: list[Tensor], interval: int, step_size: float) -> None:
@@ -29,6 +30,12 @@ class Reptile:
         if not (last or step % self.interval == 0):
             return False
         if self.anchor:
-            torch._foreach_lerp_(self.anchor, self._weights, self.step_size)
-            torch._foreach_copy_(self._weights, self.anchor)
+            weights, anchor = _own(self._weights), _own(self.anchor)
+            torch._foreach_lerp_(anchor, weights, self.step_size)
+            torch._foreach_copy_(weights, anchor)
         return True
+
+
+def _own(tensors: list[Tensor]) -> list[Tensor]:
+    """What this process holds of tensors that are spread over several."""
+    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]

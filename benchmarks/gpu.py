@@ -1,0 +1,92 @@
+"""A CUDA card: MFU of the paper's presets, and what replay and MER add to a step: a table for docs/performance.md.
+
+Every figure is of the training command itself, as a user runs it, from the times between the ends of optimiser steps.
+MFU counts the FLOPs of palimpsest.flops over the dense bf16 peak. Replay: steps with α = 0.25 over steps with α = 0.
+MER: 1 + (steps with k = 1 - steps without) / (500 · steps without), since an interpolation every 500 steps is below the
+noise. Text is noise, with the Llama-3 vocabulary, at a context of 2048.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from benchmarks import conclude
+from benchmarks.loader import CONTEXT, VOCABULARY
+from benchmarks.training_data import LANGUAGES, OURS, lineage, prepare, seconds_a_step, token_folder
+from palimpsest.artifact import read_manifest
+
+_PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}  # dense bf16; SXM where there are several
+_WARM, _INTERVAL = 5, 500
+
+
+def main() -> None:
+    """Print the table; one line where there is no card."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--presets", nargs="+", default=["99M", "560M", "1B"])
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=20, help="that are timed in each run")
+    parser.add_argument(
+        "--train",
+        type=json.loads,
+        default={"micro_batch_size": 8, "precision": "bf16", "compile": True},
+        help="JSON: other keys of train",
+    )
+    parser.add_argument("--peak-tflops", type=float, help="dense bf16, of a card that is not known here")
+    options = parser.parse_args()
+    if not torch.cuda.is_available():
+        sys.exit("no CUDA device: this benchmark measures one")
+    card = torch.cuda.get_device_name()
+    known = next((peak for name, peak in _PEAKS.items() if name in card), None)
+    peak = options.peak_tflops * 1e12 if options.peak_tflops else known
+    if peak is None:
+        sys.exit(f"{card}: its peak is not known here; give it by --peak-tflops")
+    print(f"{datetime.now(UTC).date()}, {card}, torch {torch.__version__}, transformers {transformers.__version__}")
+    print(f"{options.batch_size} sequences of {CONTEXT} tokens, train: {json.dumps(options.train)}\n")
+    print("| preset | tokens/s | MFU | replay: step time ratio | MER: step time ratio |\n|---|---|---|---|---|")
+    figures = {preset: _measure(preset, peak, options) for preset in options.presets}
+    ratios = {f"{name}_{preset}": value for preset, found in figures.items() for name, value in found.items()}
+    conclude("gpu", f"{card}, dense bf16 peak {peak:.3g} FLOP/s", options.steps, ratios)
+
+
+def _measure(preset: str, peak: float, options: Any) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        tokens = {language: token_folder(folder / language, 1, VOCABULARY) for language in LANGUAGES}
+        plain = _seconds(folder, "sequential", preset, tokens, options)
+        replay = _seconds(folder, "replay", preset, tokens, options)
+        mer = _seconds(folder, "mer", preset, tokens, options)
+        flops = read_manifest(folder / "init", "run").counts["training_flops_per_token"]
+    tokens_per_s = options.batch_size * CONTEXT / plain
+    found = {
+        "mfu": tokens_per_s * flops / peak,
+        "replay_step_time_ratio": replay / plain,
+        "mer_step_time_ratio": 1 + (mer - replay) / (_INTERVAL * replay),
+    }
+    mfu, over_plain, over_replay = found.values()
+    print(f"| {preset} | {tokens_per_s:,.0f} | {mfu:.1%} | {over_plain:.4f} | {over_replay:.5f} |", flush=True)
+    return found
+
+
+def _seconds(folder: Path, arm: str, preset: str, tokens: dict[str, Path], options: Any) -> float:
+    """Of a step of the second stage of an arm."""
+    train = {
+        "steps": options.steps + _WARM, "batch_size": options.batch_size, "context_length": CONTEXT,
+        "eval_interval": 10_000, **options.train,
+    }  # fmt: skip
+    stage = lineage(
+        arm, model={"preset": preset}, tokenizer={"vocab_size": VOCABULARY}, train=train, mer={"interval": 1}
+    )
+    arguments = prepare(folder, stage, tokens, VOCABULARY)
+    more = ["--checkpoint-interval", "10000", "--out", str(folder / "runs" / arm)]
+    return seconds_a_step(OURS, [*arguments, *more], _WARM)
+
+
+if __name__ == "__main__":
+    main()

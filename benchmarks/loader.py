@@ -1,0 +1,92 @@
+"""The loader beside the appetite of a GPU: tokens a second of whole batches over what one H200 would train on.
+
+The need is arithmetic: 989 TFLOP/s (bf16, dense) at 50 % MFU over the training FLOPs of a token of the 560M preset with
+the Llama-3 vocabulary at a context of 2048 (palimpsest.flops). The batches are those of a second stage, 25 % replayed,
+4096 sequences each, int32 shards, read one after another from files in a temporary folder that the page cache can hold;
+``cold`` is the same with the kernel asked to drop them before every batch, so that it measures the disk. One thread.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from transformers import LlamaConfig
+
+from benchmarks import conclude
+from benchmarks.training_data import LANGUAGES, drop, lineage, token_folder, touch
+from palimpsest.flops import training_flops_per_token
+from palimpsest.params import Model
+from palimpsest.replay import pool
+from palimpsest.train.batches import Batches
+
+H200_FLOPS, MFU = 989e12, 0.5
+VOCABULARY, CONTEXT = 128_256, 2048
+
+
+def main() -> None:
+    """Print the need, the speeds warm and cold, and the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gigabytes", type=float, default=3, help="of shards, both languages together")
+    parser.add_argument("--batch-size", type=int, default=4096)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--folder", type=Path, help="where the shards are written for the while; default: the system's")
+    options = parser.parse_args()
+    flops = training_flops_per_token(config("560M"), CONTEXT)
+    need = H200_FLOPS * MFU / flops
+    print(f"560M: {flops:,} FLOPs a token; an H200 at {MFU:.0%} of {H200_FLOPS:.3g} FLOP/s takes {need:,.0f} tokens/s")
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        batches = _batches(folder, options.gigabytes / 2, options.batch_size)
+        repeats = min(options.repeats, len(batches) - 1)
+        touch(folder)
+        speeds = {"warm": list(_speeds(batches, repeats, lambda: None))}
+        speeds["cold"] = list(_speeds(batches, repeats, lambda: drop(folder)))
+    for state, of in speeds.items():
+        print(f"{state}: {statistics.median(of):,.0f} tokens/s, {min(of):,.0f} to {max(of):,.0f}")
+    ratios = {state: statistics.median(of) / need for state, of in speeds.items()}
+    peer = f"one H200 at {MFU:.0%} MFU of the 560M preset, {need:,.0f} tokens/s"
+    conclude(
+        "loader",
+        peer,
+        len(speeds["warm"]),
+        {"tokens_per_s_over_h200_need": ratios["warm"], "cold_tokens_per_s_over_h200_need": ratios["cold"]},
+    )
+
+
+def config(preset: str) -> Any:
+    """The shape of a preset with the Llama-3 vocabulary, without weights."""
+    shape = Model(preset=preset).shape
+    return LlamaConfig(
+        vocab_size=VOCABULARY,
+        hidden_size=shape["width"],
+        intermediate_size=shape["ffn"],
+        num_hidden_layers=shape["layers"],
+        num_attention_heads=shape["heads"],
+    )
+
+
+def _batches(folder: Path, gigabytes: float, batch_size: int) -> Batches:
+    """Those of a second stage that goes once through ``gigabytes`` of its language and of the one before."""
+    tokens = {language: token_folder(folder / language, gigabytes, VOCABULARY) for language in LANGUAGES}
+    steps = int(gigabytes * 1e9 / 4 / CONTEXT) // batch_size
+    train = {"steps": steps, "batch_size": batch_size, "context_length": CONTEXT}
+    last = lineage("replay", train=train, replay={"rate": 0.25})
+    pool.build(last.pool_spec(), {"en": tokens["en"]}, folder / "pool")
+    return Batches(last.spec, tokens, folder / "pool")
+
+
+def _speeds(batches: Batches, repeats: int, before: Callable[[], None]) -> Iterator[float]:
+    for step in range(repeats + 1):
+        before()
+        began = time.perf_counter()
+        rows, _ = batches[step]
+        if step:  # the first one opens the shards
+            yield rows[:, 1:].size / (time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""A training step beside Hugging Face's Trainer, and its FLOP/s beside the best sgemm, on the CPU.
+
+Both sides train the same model from the same weights on sequences of the same length with fused AdamW, clipping and a
+cosine, in fp32, each in a process of its own with the same number of threads, in turns. The time of a step is that
+between the ends of two optimiser steps, whatever a loop does there: reading, logging and the schedule are in it, start
+and end are not. Products of square matrices are timed before and after each of our runs, and the best is the peak.
+Ratios are medians over the turns. FLOPs are those of palimpsest.flops. The ratio over the Trainer is that of the
+worse preset.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import conclude
+from benchmarks.training_data import LANGUAGES, OURS, lineage, prepare, seconds_a_step, token_folder
+from palimpsest.artifact import read_manifest
+
+_VOCABULARY = {"nano": 2048, "tiny": 4096, "small": 8192}
+_CONTEXT, _WARM = 256, 2
+_SIZES = (512, 768, 1024, 1536, 2048)
+
+_TRAINER = """
+import numpy as np
+from pathlib import Path
+from transformers import LlamaForCausalLM, Trainer, TrainingArguments
+from palimpsest.tokens.sequences import Sequences
+model, tokens, out, settings = *sys.argv[1:4], json.loads(sys.argv[4])
+torch.set_num_threads(settings["threads"])
+count, context = settings["steps"] * settings["batch_size"], settings["context_length"]
+rows = Sequences(Path(tokens), "train", context - 1).read(np.arange(count))
+data = [{"input_ids": row, "labels": row} for row in torch.from_numpy(rows)]
+arguments = TrainingArguments(
+    output_dir=out, use_cpu=True, max_steps=settings["steps"], per_device_train_batch_size=settings["batch_size"],
+    learning_rate=settings["learning_rate"], lr_scheduler_type="cosine", warmup_steps=settings["steps"] // 20,
+    weight_decay=settings["weight_decay"], adam_beta1=settings["beta1"], adam_beta2=settings["beta2"],
+    adam_epsilon=settings["epsilon"], max_grad_norm=settings["grad_clip"], optim="adamw_torch_fused",
+    save_strategy="no", logging_strategy="no", report_to=[], disable_tqdm=True,
+)
+Trainer(LlamaForCausalLM.from_pretrained(model), arguments, train_dataset=data).train()
+print(json.dumps(ends))
+"""
+
+
+def main() -> None:
+    """Print the speeds of each preset, and the ratios."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--presets", nargs="+", default=["tiny", "small"], choices=_VOCABULARY)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=8, help="that are timed in each run")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    over_trainer, over_peak = [], {}
+    for preset in options.presets:
+        with tempfile.TemporaryDirectory() as folder:
+            turns = _turns(Path(folder), preset, options)
+        ours, theirs, peak, flops = zip(*turns, strict=True)
+        over_trainer.append(statistics.median(a / b for a, b in zip(ours, theirs, strict=True)))
+        over_peak[preset] = statistics.median(a * f / p for a, f, p in zip(ours, flops, peak, strict=True))
+        print(
+            f"{preset}: ours {statistics.median(ours):,.0f} tokens/s, Trainer {statistics.median(theirs):,.0f};",
+            end=" ",
+        )
+        print(f"{over_trainer[-1]:.3f} times; {over_peak[preset]:.3f} of {statistics.median(peak) / 1e9:.1f} GFLOP/s")
+    ratios = {
+        "tokens_per_s_over_hf_trainer": min(over_trainer),
+        "flops_over_sgemm_peak": over_peak[options.presets[-1]],
+    }
+    peer = f"Hugging Face Trainer; torch.mm of {_SIZES} squares, {options.threads} threads"
+    conclude("train_step", peer, options.repeats, ratios)
+
+
+def _turns(folder: Path, preset: str, options: Any) -> list[tuple[float, float, float, float]]:
+    """Of each turn: our tokens/s, the Trainer's, the peak in FLOP/s, and the FLOPs of a token."""
+    vocabulary = _VOCABULARY[preset]
+    train = {
+        "steps": options.steps + _WARM, "batch_size": options.batch_size, "context_length": _CONTEXT,
+        "threads": options.threads, "eval_interval": 10_000,
+    }  # fmt: skip
+    last = lineage("sequential", model={"preset": preset}, tokenizer={"vocab_size": vocabulary}, train=train)
+    first = last.parent  # of English
+    tokens = {language: token_folder(folder / language, 0.01, vocabulary) for language in LANGUAGES}
+    ours = [*prepare(folder, first, tokens, vocabulary), "--checkpoint-interval", "10000"]
+    flops = read_manifest(folder / "init", "run").counts["training_flops_per_token"]
+    theirs = [str(folder / "init"), str(tokens["en"]), str(folder / "trainer"), json.dumps(first.spec["train"])]
+    turns, batch_tokens = [], options.batch_size * _CONTEXT
+    for number in range(options.repeats):
+        peak = _peak()
+        mine = batch_tokens / seconds_a_step(OURS, [*ours, "--out", str(folder / str(number))], _WARM)
+        peak = max(peak, _peak())
+        other = batch_tokens / seconds_a_step(_TRAINER, theirs, _WARM)
+        turns.append((mine, other, peak, flops))
+    return turns
+
+
+def _peak() -> float:
+    """FLOP/s of the fastest of some products."""
+    best = 0.0
+    for size in _SIZES:
+        one, two = torch.randn(size, size), torch.randn(size, size)
+        for _ in range(4):
+            began = time.perf_counter()
+            torch.mm(one, two)
+            best = max(best, 2 * size**3 / (time.perf_counter() - began))
+    return best
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""What the benchmarks of training read: shards of noise, a tokenizer without a meaning, resolved params."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+
+from palimpsest.artifact import write_manifest
+from palimpsest.lineage import Lineage, lineages
+from palimpsest.params import parse
+from palimpsest.recipe import Inventory
+from palimpsest.replay import pool
+from palimpsest.tokens.megatron import ShardWriter
+from palimpsest.train import initial
+
+_DOCUMENT = 1_000_000  # tokens
+_HELD_OUT = 10_000
+LANGUAGES = ("en", "fr")
+
+
+def lineage(arm: str, **sections: dict[str, Any]) -> Lineage:
+    """The last checkpoint of an arm over two languages, with the params' defaults and these sections."""
+    values = {
+        "languages": list(LANGUAGES),
+        "arms": [arm],
+        "corpus": {"sources": {language: {"kind": "sample"} for language in LANGUAGES}},
+        **sections,
+    }
+    return lineages(parse(values, "benchmark"), {language: Inventory() for language in LANGUAGES})[arm][0]
+
+
+def token_folder(folder: Path, gigabytes: float, vocabulary: int) -> Path:
+    """A data/tokens/{language} of int32 noise, and one held-out document."""
+    rng = np.random.default_rng(0)
+    documents = max(2, int(gigabytes * 1e9 / 4 / _DOCUMENT))
+    with ShardWriter(folder / "train-given-00000", "int32") as shard:
+        for _ in range(documents):
+            shard.add(rng.integers(0, vocabulary, _DOCUMENT, dtype=np.int32))
+    with ShardWriter(folder / "validation-given-00000", "int32") as shard:
+        shard.add(np.append(rng.integers(1, vocabulary, _HELD_OUT, dtype=np.int32), 0))
+    return close(folder, vocabulary)
+
+
+def close(folder: Path, vocabulary: int) -> Path:
+    """Write the manifest of a folder of shards. What nobody checks here is not hashed: it may be 200 GB of zeros."""
+    with patch("palimpsest.artifact.file_digest", lambda path: path.name):
+        write_manifest(
+            folder,
+            stage="tokens",
+            params={"dtype": "int32", "end_of_text": 0, "vocab_size": vocabulary},
+            inputs={},
+            files=sorted(folder.iterdir()),
+            counts={"train": {}, "validation": {}},
+        )
+    return folder
+
+
+def tokenizer(folder: Path, vocabulary: int) -> Path:
+    """A data/tokenizer of numbered words."""
+    folder.mkdir()
+    words = {"<|endoftext|>": 0} | {f"w{entry}": entry for entry in range(1, vocabulary)}
+    Tokenizer(WordLevel(words, unk_token="<|endoftext|>")).save(str(folder / "tokenizer.json"))
+    np.save(folder / "token_bytes.npy", np.ones(vocabulary, np.int32))
+    made = [folder / "tokenizer.json", folder / "token_bytes.npy"]
+    counts: dict[str, Any] = {"vocab_size": vocabulary, "end_of_text": 0, "fertility": {}}
+    write_manifest(folder, stage="tokenizer", params={}, inputs={}, files=made, counts=counts)
+    return folder
+
+
+def drop(folder: Path) -> None:
+    """Ask the kernel to forget the pages of the shards."""
+    for path in folder.rglob("*.bin"):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def touch(folder: Path) -> None:
+    """Read the shards, so that they are in the page cache."""
+    for path in folder.rglob("*.bin"):
+        with path.open("rb", buffering=0) as file:
+            while file.read(1 << 24):
+                pass
+
+
+def prepare(folder: Path, stage: Lineage, tokens: dict[str, Path], vocabulary: int) -> list[str]:
+    """Make what a stage reads besides its tokens, in ``folder``, where it is not there; the arguments that train it."""
+    if not (folder / "tokenizer").exists():
+        root = next(iter(stage))
+        initial.build(root.spec, tokenizer(folder / "tokenizer", vocabulary), folder / "init")
+    arguments = [
+        "train", "--spec", json.dumps(stage.spec), "--parent", str(folder / "init"),
+        "--tokens", *map(str, tokens.values()), "--tokenizer", str(folder / "tokenizer"),
+    ]  # fmt: skip
+    if stage.replays:
+        pool.build(stage.pool_spec(), {past: tokens[past] for past in stage.past}, folder / "pool")
+        arguments += ["--pool", str(folder / "pool")]
+    return arguments
+
+
+# Trains by the command line, and prints when every optimiser step ended, whatever the loop does between.
+HOOK = """
+import json, sys, time
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+ends = []
+register_optimizer_step_post_hook(lambda *_: ends.append(time.perf_counter()))
+"""
+OURS = """
+from palimpsest.cli import main
+code = main(sys.argv[1:])
+print(json.dumps(ends))
+sys.exit(code)
+"""
+
+
+def seconds_a_step(program: str, arguments: list[str], warm: int) -> float:
+    """The median, without the first ``warm`` steps, of a process that runs HOOK and ``program``."""
+    done = subprocess.run([sys.executable, "-c", HOOK + program, *arguments], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    ends = json.loads(done.stdout.splitlines()[-1])[warm - 1 :]
+    return statistics.median(end - begin for begin, end in pairwise(ends))

@@ -1,0 +1,54 @@
+"""What a person who watches a training sees."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import torch
+
+from palimpsest.train.batches import Batches
+from palimpsest.train.ranks import Ranks
+
+logger = logging.getLogger(__name__)
+_SECONDS = 5.0
+
+# Dense bf16 peaks in FLOP/s, from the makers' data sheets, by what the card's name holds; the first that fits.
+_PEAKS = {
+    "B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "A100": 312e12,
+    "L40S": 362e12, "A10G": 70e12, "RTX 4090": 165e12,
+}  # fmt: skip
+
+
+def peak_flops(card: str) -> float | None:
+    """The dense bf16 FLOP/s of a card by its name; None where they are not known."""
+    return next((peak for name, peak in _PEAKS.items() if name in card), None)
+
+
+class Progress:
+    """A line every few seconds: step, loss, tokens per second, model FLOPs utilisation, time left.
+
+    The utilisation is of the bf16 peak of all cards, and shown where that is known.
+    """
+
+    def __init__(self, start: int, batches: Batches, flops_per_token: int, ranks: Ranks) -> None:
+        self._start, self._steps = start, len(batches)
+        self._tokens_per_step = batches.schedule.batch_size * batches.context_length
+        peak = peak_flops(torch.cuda.get_device_name(ranks.device)) if ranks.device.type == "cuda" else None
+        self._share_per_token = flops_per_token / (peak * ranks.count) if peak else None
+        self._began = self._shown = time.monotonic()
+
+    def show(self, step: int, loss: float) -> None:
+        now = time.monotonic()
+        if now - self._shown < _SECONDS and step < self._steps:
+            return
+        self._shown = now
+        logger.info("%s", self.line(step, loss, now - self._began))
+
+    def line(self, step: int, loss: float, seconds: float) -> str:
+        """What is shown after ``step`` steps, so many seconds after this process began."""
+        steps_per_s = (step - self._start) / seconds
+        tokens_per_s = steps_per_s * self._tokens_per_step
+        used = f"  {tokens_per_s * self._share_per_token:.1%} MFU" if self._share_per_token else ""
+        left = (self._steps - step) / steps_per_s
+        return f"step {step}/{self._steps}  loss {loss:.3f}  {tokens_per_s:,.0f} tokens/s{used}  {left:.0f} s left"

@@ -1,0 +1,94 @@
+"""The processes that train together: this one alone, or all those that torchrun started.
+
+On one machine the workflow starts them. On several, run on each, by hand or by the cluster's scheduler,
+``torchrun --nnodes … --nproc-per-node … --rdzv-backend c10d --rdzv-endpoint host:port -m palimpsest.cli train …`` with
+what ``snakemake -n -p`` shows after ``train``; all must see the project's folder. They talk by NCCL on CUDA, by gloo on
+CPUs.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from palimpsest.errors import TrainingError
+from palimpsest.model import best_device
+from palimpsest.train.batches import share
+
+
+class Ranks:
+    """Process ``rank`` of ``count``. Every method but ``fail`` is called by all of them, in the same order."""
+
+    def __init__(self, processes: int) -> None:
+        self.count, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+        if self.count != processes:
+            raise TrainingError(
+                f"train.processes is {processes}, but {self.count} run; set train.processes: {self.count}, or start "
+                f"`python -m torch.distributed.run --nproc-per-node {processes} -m palimpsest.cli train …`"
+            )
+        self.device = best_device()
+        if self.count == 1:
+            return
+        if self.device.type == "cuda":
+            self.device = _own_card()
+        dist.init_process_group(
+            "nccl" if self.device.type == "cuda" else "gloo",
+            device_id=self.device if self.device.type == "cuda" else None,
+        )
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that logs and writes."""
+        return self.rank == 0
+
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        if self.count == 1:
+            return flag
+        said = torch.tensor([int(flag)], device=self.device)
+        dist.all_reduce(said, dist.ReduceOp.MAX)
+        return bool(said.item())
+
+    def agreed(self, number: int) -> int:
+        """What the first process says; also waits for it."""
+        if self.count == 1:
+            return number
+        said = torch.tensor([number], dtype=torch.int64, device=self.device)
+        dist.broadcast(said, src=0)
+        return int(said.item())
+
+    def gather(self, own: Tensor, total: int) -> Tensor:
+        """An entry for each sequence of a batch of ``total``, from this process's share of them."""
+        if self.count == 1:
+            return own
+        shares = [share(total, rank, self.count) for rank in range(self.count)]
+        widest = max(map(len, shares))
+        held = [own.new_empty(widest) for _ in shares]
+        dist.all_gather(held, torch.cat([own, own.new_zeros(widest - len(own))]))
+        return torch.cat([part[: len(places)] for part, places in zip(held, shares, strict=True)])
+
+    def fail(self, message: str) -> NoReturn:
+        """End a training of which all processes know that it cannot go on; the first one says why."""
+        self.agreed(0)
+        if self.first:
+            raise TrainingError(message)
+        raise SystemExit(1)
+
+    def close(self) -> None:
+        """Wait for the others and leave."""
+        if self.count > 1:
+            dist.barrier()
+            dist.destroy_process_group()
+
+
+def _own_card() -> torch.device:
+    number, cards = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+    if number >= cards:
+        raise TrainingError(f"process {number + 1} of this machine has no card of its own: it has {cards}")
+    device = torch.device("cuda", number)
+    torch.cuda.set_device(device)
+    return device

@@ -1,0 +1,125 @@
+"""Small stages of training, and what the tests of one and of several processes do with them."""
+
+import json
+import sys
+import time
+
+import pytest
+
+from palimpsest.replay import pool as replay_pool
+from palimpsest.train import initial
+from palimpsest.train.loop import Inputs, train
+
+SHAPE = {"layers": 2, "width": 32, "heads": 2, "ffn": 48, "tie_embeddings": False}
+TRAIN = {
+    "steps": 30, "batch_size": 4, "micro_batch_size": None, "context_length": 16, "learning_rate": 3e-3,
+    "min_learning_rate": 3e-4, "warmup_fraction": 0.1, "schedule": "rewarm_cosine", "optimizer_state": "carry",
+    "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.95, "epsilon": 1e-8, "grad_clip": 1.0, "threads": 1,
+    "processes": 1, "sharding": "ddp", "precision": "fp32",
+    "document_mask": False, "activation_checkpointing": False, "compile": False,
+    "on_bad_step": "stop", "spike_factor": None,
+    "eval_interval": 10, "eval_tokens": 100,
+}  # fmt: skip
+REPLAY = {"rate": "0.25", "accounting": "add", "scope": "past"}
+BUDGET = TRAIN["steps"] * TRAIN["batch_size"]
+
+
+def _spec(stage, language, past=(), replay=None, mer=None, **settings):
+    return {
+        "stage": stage,
+        "stages": 3,
+        "new": [
+            {"language": name, "budget": BUDGET} for name in ([language] if isinstance(language, str) else language)
+        ],
+        "past": [{"language": name, "budget": BUDGET, "rate": "0", "accounting": "add"} for name in past],
+        "languages": ["en", "fr", "de"],
+        "replay": replay,
+        "mer": mer,
+        "seed": 0,
+        "train": TRAIN | settings,
+    }
+
+
+def _pool_spec(of):
+    settings = of["train"]
+    return {
+        "stage": of["stage"], "seed": of["seed"], "context_length": settings["context_length"],
+        "batch_size": settings["batch_size"], "budget": of["new"][0]["budget"], "past": of["past"], **of["replay"],
+    }  # fmt: skip
+
+
+def _command(mer, out, interval):
+    asked, inputs = mer
+    tokens = [str(folder) for folder in inputs.tokens.values()]
+    processes = asked["train"]["processes"]
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
+    return [
+        sys.executable, *launch, "-m", "palimpsest.cli", "train", "--spec", json.dumps(asked),
+        "--parent", str(inputs.parent), "--tokens", *tokens, "--tokenizer", str(inputs.tokenizer),
+        "--pool", str(inputs.pool), "--out", str(out), "--checkpoint-interval", str(interval),
+    ]  # fmt: skip
+
+
+def _stop_at(process, out, step, send):
+    """Call ``send`` as soon as the checkpoint after ``step`` steps is there; the exit status."""
+    give_up = time.monotonic() + 60
+    while not (out / f"checkpoint-{step:08d}" / "state.json").exists():
+        assert process.poll() is None and time.monotonic() < give_up
+        time.sleep(0.001)
+    send()
+    return process.wait(60)
+
+
+def _same_files(one, other):
+    assert sorted(path.name for path in one.iterdir()) == sorted(path.name for path in other.iterdir())
+    for path in one.iterdir():
+        assert path.read_bytes() == (other / path.name).read_bytes(), path.name
+
+
+@pytest.fixture(scope="session")
+def spec():
+    return _spec
+
+
+@pytest.fixture(scope="session")
+def pool_spec():
+    return _pool_spec
+
+
+@pytest.fixture(scope="session")
+def command():
+    return _command
+
+
+@pytest.fixture(scope="session")
+def stop_at():
+    return _stop_at
+
+
+@pytest.fixture(scope="session")
+def same_files():
+    return _same_files
+
+
+@pytest.fixture(scope="session")
+def root(tokens, tokenizer, tmp_path_factory):
+    """The initial model and the one after English."""
+    folder = tmp_path_factory.mktemp("runs")
+    initial.build({"model": SHAPE, "context_length": 16, "seed": 0}, tokenizer, folder / "init")
+    inputs = Inputs(parent=folder / "init", tokenizer=tokenizer, tokens=tokens, pool=None)
+    train(_spec(1, "en"), inputs, folder / "en", 1000)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mer(root, tokens, tokenizer):
+    """A stage with replay and Reptile (windows of 7 steps, so that the last is a partial one), and its inputs."""
+    asked = _spec(2, "fr", past=["en"], replay=REPLAY, mer={"interval": 7, "step_size": 0.5})
+    replay_pool.build(_pool_spec(asked), {"en": tokens["en"]}, root / "pool")
+    return asked, Inputs(parent=root / "en", tokenizer=tokenizer, tokens=tokens, pool=root / "pool")
+
+
+@pytest.fixture(scope="session")
+def straight(root, mer):
+    train(*mer, root / "straight", 1000)
+    return root / "straight"

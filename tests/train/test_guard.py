@@ -1,0 +1,103 @@
+"""Bad steps: judged as a twin judges them, skipped without a trace in the weights, and the same after a resume."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from palimpsest.errors import TrainingError
+from palimpsest.train.guard import Guard
+from palimpsest.train.loop import Inputs, train
+from palimpsest.train.metrics import read as read_metrics
+from palimpsest.train.network import Network
+
+
+def test_a_norm_above_the_median_of_the_last_hundred_good_ones_is_bad():
+    norms = np.random.default_rng(0).lognormal(sigma=0.5, size=400).tolist()
+    guard, good, bad = Guard(2.0, []), [], 0
+    for norm in norms:
+        expected = len(good) >= 10 and norm > 2.0 * float(np.median(good[-100:]))
+        assert bool(guard.problem(1.0, norm)) == expected
+        bad += expected
+        good += [] if expected else [norm]
+    assert 10 < bad < 200
+
+
+@pytest.mark.parametrize(("loss", "norm"), [(math.nan, 1.0), (1.0, math.inf), (math.inf, math.nan)])
+def test_what_is_not_finite_is_always_bad(loss, norm):
+    assert Guard(None, []).problem(loss, norm)
+
+
+def test_without_a_factor_no_norm_is_a_spike():
+    guard = Guard(None, [1.0] * 50)
+    assert guard.problem(1.0, 1e9) is None
+
+
+def changed(mer, **settings):
+    asked, inputs = mer
+    return asked | {"train": asked["train"] | settings}, inputs
+
+
+@pytest.fixture
+def broken_step(monkeypatch):
+    """The 6th batch of the stage has a loss that is not a number."""
+    calls, losses = [], Network.losses
+
+    def break_one(network, rows):
+        calls.append(rows)
+        return losses(network, rows) * (math.nan if len(calls) == 6 else 1.0)
+
+    monkeypatch.setattr(Network, "losses", break_one)
+
+
+@pytest.mark.usefixtures("broken_step")
+def test_a_skipped_step_leaves_weights_and_moments_and_is_counted(mer, tmp_path):
+    train(*changed(mer, on_bad_step="skip"), tmp_path / "run", 1000)
+    lines = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if "validation" not in line]
+    assert [line["step"] for line in lines if "skipped" in line] == [6]
+    assert set(lines[5]) == {"step", "learning_rate", "skipped"}
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["counts"]["skipped"] == 1
+    moments = load_file(tmp_path / "run" / "optimizer.safetensors")
+    assert moments["step"].item() == 30 + 40 - 1
+    assert all(torch.isfinite(tensor).all() for tensor in moments.values())
+
+
+@pytest.mark.usefixtures("broken_step")
+def test_a_bad_step_stops_with_the_last_checkpoint_kept(mer, tmp_path):
+    with pytest.raises(TrainingError, match=r"at step 6.*train\.on_bad_step: skip"):
+        train(*mer, tmp_path / "run", 5)
+    assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-00000005"]
+
+
+def test_spikes_are_skipped_alike_in_a_resumed_training(mer, same_files, tmp_path, monkeypatch):
+    class DiedError(Exception):
+        pass
+
+    def die(_progress, step, _loss):
+        if step == 25:
+            raise DiedError
+
+    asked = changed(mer, on_bad_step="skip", spike_factor=1.02)
+    train(*asked, tmp_path / "straight", 1000)
+    skipped = json.loads((tmp_path / "straight" / "manifest.json").read_text())["counts"]["skipped"]
+    assert 3 < skipped < 30
+    with monkeypatch.context() as patch:
+        patch.setattr("palimpsest.train.loop.Progress.show", die)
+        with pytest.raises(DiedError):
+            train(*asked, tmp_path / "run", 7)
+    train(*asked, tmp_path / "run", 7)
+    same_files(tmp_path / "run", tmp_path / "straight")
+
+
+def test_a_training_may_begin_with_a_skipped_step(root, spec, tokens, tokenizer, monkeypatch, tmp_path):
+    """Without moments to carry, and with a checkpoint before AdamW's first step."""
+    losses = Network.losses
+    monkeypatch.setattr(Network, "losses", lambda network, rows: losses(network, rows) * math.nan)
+    inputs = Inputs(parent=root / "init", tokenizer=tokenizer, tokens=tokens, pool=None)
+    train(spec(1, "en", on_bad_step="skip"), inputs, tmp_path / "run", 1)
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["counts"]["skipped"] == 30
+    before, after = (load_file(folder / "model.safetensors") for folder in (root / "init", tmp_path / "run"))
+    assert all(torch.equal(before[name], after[name]) for name in before)

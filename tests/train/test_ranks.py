@@ -1,0 +1,158 @@
+"""Several processes, started by torchrun and talking by gloo, beside one: weights, bytes, kills and resumes."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from palimpsest.errors import TrainingError
+from palimpsest.train.batches import Batches, share
+from palimpsest.train.loop import train
+from palimpsest.train.metrics import read as read_metrics
+
+# Sums are taken in another order, AdamW divides by the root of small numbers, and 40 steps go by.
+TOLERANCE = {"rtol": 2e-3, "atol": 2e-4}
+
+
+def on(mer, processes, sharding="ddp", **settings):
+    asked, inputs = mer
+    return asked | {"train": asked["train"] | settings | {"processes": processes, "sharding": sharding}}, inputs
+
+
+def close(one, other):
+    for file in ("model.safetensors", "optimizer.safetensors"):
+        found, expected = load_file(one / file), load_file(other / file)
+        assert found.keys() == expected.keys()
+        for name in found:
+            torch.testing.assert_close(found[name], expected[name], **TOLERANCE)
+
+
+def workers(launcher):
+    """The processes that a torchrun started."""
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    return [int(child) for child in children if b"palimpsest.cli" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 7])
+def test_the_shares_of_all_ranks_are_the_global_batch(mer, ranks):
+    asked, inputs = mer
+    batches = Batches(asked, inputs.tokens, inputs.pool)
+    for step in (0, 1, 17, len(batches) - 1):
+        rows, is_replayed = batches[step]
+        parts = [batches.share(step, rank, ranks) for rank in range(ranks)]
+        assert np.array_equal(np.concatenate([part for part, _ in parts]), rows)
+        assert all(np.array_equal(replayed, is_replayed) for _, replayed in parts)
+        sizes = [len(part) for part, _ in parts]
+        assert max(sizes) - min(sizes) <= 1
+
+
+def test_shares_are_contiguous_and_widest_by_at_most_one():
+    for sequences in range(1, 40):
+        for ranks in range(1, 9):
+            shares = [share(sequences, rank, ranks) for rank in range(ranks)]
+            assert [place for part in shares for place in part] == list(range(sequences))
+            assert max(map(len, shares)) == -(-sequences // ranks)
+
+
+def test_another_number_of_processes_than_asked_for_is_refused(mer, tmp_path):
+    with pytest.raises(TrainingError, match=r"train\.processes is 2, but 1 run"):
+        train(*on(mer, 2), tmp_path / "run", 1000)
+
+
+@pytest.fixture(scope="module")
+def trained(mer, command, tmp_path_factory):
+    """The stage on so many processes, made once."""
+    made = {}
+
+    def run(processes, sharding, **settings):
+        key = (processes, sharding, *settings.items())
+        if key not in made:
+            made[key] = tmp_path_factory.mktemp("ranks") / "run"
+            subprocess.run(command(on(mer, processes, sharding, **settings), made[key], 1000), check=True, timeout=60)
+        return made[key]
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+@pytest.mark.parametrize("processes", [2, 4])
+def test_weights_do_not_depend_on_the_number_of_processes(trained, straight, processes, sharding):
+    out = trained(processes, sharding)
+    close(out, straight)
+    ours, theirs = ((folder / "metrics.jsonl").read_text().splitlines() for folder in (out, straight))
+    for one, other in zip(map(json.loads, ours), map(json.loads, theirs), strict=True):
+        losses = other.pop("validation", {})
+        assert one.pop("validation", {}) == pytest.approx(losses, rel=1e-4)
+        assert one == pytest.approx(other, rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_uneven_shares_and_micro_batches_change_nothing_but_the_order_of_sums(trained, straight, sharding):
+    """Batches of 4 on 3 processes, a row at a time: shares of 1, 1 and 2."""
+    close(trained(3, sharding, micro_batch_size=1), straight)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_a_process_killed_in_mid_window_and_all_resumed_end_with_the_same_bytes(
+    trained, mer, command, stop_at, same_files, tmp_path, sharding
+):
+    """Three processes, since with two a sum has but one order."""
+    out, asked = tmp_path / "run", on(mer, 3, sharding, micro_batch_size=1)
+    launcher = subprocess.Popen(command(asked, out, 3))
+    assert stop_at(launcher, out, 9, lambda: os.kill(workers(launcher)[-1], signal.SIGKILL)) == 1
+    assert not (out / "manifest.json").exists()
+    done = subprocess.run(command(asked, out, 3), check=True, capture_output=True, text=True, timeout=60)
+    assert done.stderr.count("resuming after step") == 1
+    same_files(out, trained(3, sharding, micro_batch_size=1))
+
+
+@pytest.mark.slow
+def test_sigterm_to_torchrun_keeps_a_checkpoint_and_exits_non_zero(trained, mer, command, same_files, tmp_path):
+    out, asked = tmp_path / "run", on(mer, 2, "fsdp")
+    launcher = subprocess.Popen(command(asked, out, 1000), stderr=subprocess.PIPE, text=True)
+    give_up = time.monotonic() + 60
+    while not (out / "metrics.jsonl").exists():
+        assert launcher.poll() is None and time.monotonic() < give_up
+        time.sleep(0.001)
+    launcher.terminate()
+    assert launcher.wait(60) != 0
+    said = launcher.stderr.read()
+    assert said.count("error: stopped by a signal") == 1, said
+    assert len(list(out.glob("checkpoint-*/state.json"))) == 1
+    subprocess.run(command(asked, out, 1000), check=True, timeout=60)
+    same_files(out, trained(2, "fsdp"))
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_with_another_number_of_processes_and_back(straight, mer, command, stop_at, tmp_path):
+    out = tmp_path / "run"
+    for processes, step in ((2, 6), (1, 18)):
+        process = subprocess.Popen(command(on(mer, processes, "fsdp"), out, 3), stderr=subprocess.DEVNULL)
+        assert stop_at(process, out, step, process.terminate) != 0
+    done = subprocess.run(command(on(mer, 2, "fsdp"), out, 3), check=True, capture_output=True, text=True, timeout=60)
+    assert "resuming after step" in done.stderr
+    close(out, straight)
+
+
+@pytest.mark.slow
+def test_bf16_masks_and_recomputation_work_on_slices(trained, mer, tmp_path):
+    """FSDP casts weights where one process uses autocast, so the two agree as far as the eight bits of bf16 go."""
+    settings = {"precision": "bf16", "activation_checkpointing": True, "document_mask": True}
+    out = trained(2, "fsdp", **settings)
+    train(*on(mer, 1, **settings), tmp_path / "run", 1000)
+    found, expected = (read_metrics(folder / "metrics.jsonl") for folder in (out, tmp_path / "run"))
+    assert found[0]["loss"] == pytest.approx(expected[0]["loss"], rel=1e-3)
+    assert found[-1]["validation"] == pytest.approx(expected[-1]["validation"], rel=2e-2)
+    weights = load_file(out / "model.safetensors").values()
+    assert all(weight.dtype == torch.float32 for weight in weights)
+    assert not any(torch.equal(weight, weight.bfloat16().float()) for weight in weights if weight.ndim == 2)
