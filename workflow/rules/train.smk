@@ -2,23 +2,6 @@
 # A rule declares only the manifest, written last: Snakemake removes the outputs of a job that failed, and checkpoints must stay.
 
 
-def processes_of(wildcards):
-    """How many processes share a training."""
-    return lineage_of(wildcards).spec["train"]["processes"]
-
-
-def launch(wildcards):
-    """The command, under torchrun where there are several processes."""
-    processes = processes_of(wildcards)
-    if processes == 1:
-        return "palimpsest"
-    # SIGUSR1 is handed on only when that is asked for, and a checkpoint may take longer to write than 30 seconds.
-    return (
-        "env TORCHELASTIC_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 PET_SHUTDOWN_TIMEOUT=120 "
-        f"python -m torch.distributed.run --standalone --nproc-per-node {processes} -m palimpsest.cli"
-    )
-
-
 rule init:
     input:
         "data/tokenizer/manifest.json",
