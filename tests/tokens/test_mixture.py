@@ -186,6 +186,13 @@ def test_max_tokens(tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Sp
     assert sources["web"]["share"] + sources["books"]["share"] == pytest.approx(1)
 
 
+def test_a_split_that_is_left_empty_is_an_error(tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Spec) -> None:
+    spec = tokens_spec("en", web=(None, 1), books=(None, 1))
+    with pytest.raises(DataError, match="leaves no document of train; raise max_tokens"):
+        build(spec, corpus, trained, tmp_path / "out")
+    assert not (tmp_path / "out" / "manifest.json").exists()
+
+
 def test_no_second_write_without_thinning(
     tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Spec, monkeypatch: pytest.MonkeyPatch
 ) -> None:

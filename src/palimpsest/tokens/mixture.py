@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from palimpsest.errors import DataError
 from palimpsest.tokens.megatron import Shard
 from palimpsest.tokens.shards import SPLITS, Counts, Part, ShardEncoder, total
 from palimpsest.tokens.thinning import Thinning, copy, kept
@@ -35,6 +36,11 @@ def mix(
                 if (part.split, part.source) == (split, name):
                     placed[part.name] = _place(part.name, thinning, unfinished, encoder, out)
     counts = {split: total(placed[part.name] for part in parts if part.split == split) for split in SPLITS}
+    if empty := [split for split in SPLITS if not counts[split]["documents"]]:
+        raise DataError(
+            f"{spec['language']}: the mixture of sources leaves no document of {empty[0]}; raise max_tokens, "
+            "even out the weights, or raise corpus.validation_fraction"
+        )
     mixture = _mixture(sources, available, _tokens(sources, parts, placed))
     logger.info("%s: %s", spec["language"], _line(mixture))
     return {**counts, "sources": mixture}
