@@ -36,7 +36,8 @@ def mix(
                 if (part.split, part.source) == (split, name):
                     placed[part.name] = _place(part.name, thinning, unfinished, encoder, out)
     counts = {split: total(placed[part.name] for part in parts if part.split == split) for split in SPLITS}
-    if empty := [split for split in SPLITS if not counts[split]["documents"]]:
+    had = {part.split for part in parts if unfinished.done[part.name].documents}
+    if empty := [split for split in SPLITS if split in had and not counts[split]["documents"]]:
         raise DataError(
             f"{spec['language']}: the mixture of sources leaves no document of {empty[0]}; raise max_tokens, "
             "even out the weights, or raise corpus.validation_fraction"
