@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
+from palimpsest.artifact import sync
 from palimpsest.errors import TrainingError
 
 # A bar for each file that is read would bury the progress of training.
@@ -87,21 +87,17 @@ def save_model(model: PreTrainedModel, folder: Path, tokenizer: Path) -> list[Pa
     model.save_pretrained(folder, max_shard_size="1TB")
     _export_tokenizer(tokenizer, folder, model.config)
     files = [folder / name for name in ("model.safetensors", *DESCRIPTION)]
-    _sync(files)
+    for path in files:
+        sync(path)
     return files
 
 
 def copy_description(parent: Path, folder: Path) -> list[Path]:
     """Copy what stands beside the weights of a checkpoint that ``save_model`` wrote: training changes none of it."""
     files = [Path(shutil.copyfile(parent / name, folder / name)) for name in DESCRIPTION]
-    _sync(files)
-    return files
-
-
-def _sync(files: list[Path]) -> None:
     for path in files:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(path)
+    return files
 
 
 def _export_tokenizer(tokenizer: Path, folder: Path, config: Any) -> None:

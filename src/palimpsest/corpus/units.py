@@ -6,7 +6,6 @@ and ``unit.json``, written last, with its counts and where reading goes on. A un
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from palimpsest.artifact import read_json, sync_folder, write_json
+from palimpsest.artifact import read_json, sync, write_json
 from palimpsest.corpus.clean import Cleaned
 from palimpsest.corpus.dedup import KeyWriter
 from palimpsest.corpus.pool import Result
@@ -100,8 +99,8 @@ class _Writer:
         """Finish the unit; its record, with only the samples that ``tally`` would show too."""
         self._stack.close()
         for path in self._folder.iterdir():
-            _sync(path)
-        sync_folder(self._folder)
+            sync(path)
+        sync(self._folder)
         samples = self._samples.shown()
         for entry in samples:
             tally.samples.offer(entry)
@@ -116,11 +115,3 @@ class _Writer:
         }
         write_json(self._folder / _RECORD, record)
         return record
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import requests
 
-from palimpsest.artifact import read_json, sync_folder, write_json
+from palimpsest.artifact import read_json, sync, write_json
 from palimpsest.errors import ArtifactError, DataError
 from palimpsest.raw.network import PassingError, Patience, RefusedError, Session, body, content_range, get
 
@@ -104,7 +104,7 @@ class _Download:
             os.fsync(file.fileno())
         self.part.replace(self.path)
         self.note.unlink(missing_ok=True)
-        sync_folder(self.path.parent)
+        sync(self.path.parent)
 
     def _resume(self) -> None:
         self.digest = _sha256(self.part)

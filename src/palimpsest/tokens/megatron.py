@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from palimpsest.artifact import sync_folder
+from palimpsest.artifact import sync
 from palimpsest.errors import ArtifactError
 
 MAGIC = b"MMIDIDX\x00\x00"
@@ -83,7 +83,7 @@ class ShardWriter:
                     _sync(index)
                 self._beside[0].replace(self._bin)
                 self._beside[1].replace(self._idx)
-                sync_folder(self._idx.parent)
+                sync(self._idx.parent)
         finally:
             self._file.close()
             for left in self._beside:

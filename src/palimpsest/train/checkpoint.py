@@ -21,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from palimpsest.artifact import read_json, sync_folder, write_json
+from palimpsest.artifact import read_json, sync, write_json
 from palimpsest.errors import TrainingError
 from palimpsest.train.ranks import Ranks
 from palimpsest.train.reptile import Reptile
@@ -90,8 +90,7 @@ class State:
 def write_tensors(tensors: Tensors, path: Path) -> None:
     """A durable safetensors file, as transformers marks its own."""
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"format": "pt"})
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(path)
 
 
 def _whole(tensors: Tensors, keep: bool) -> Tensors:
@@ -147,7 +146,7 @@ class Checkpoints:
             write_tensors(tensors, beside / f"{name}.safetensors")
         write_json(beside / "state.json", {"step": step, "fingerprint": self.fingerprint})
         beside.rename(place)
-        sync_folder(self.folder)
+        sync(self.folder)
         self._clear(self._found()[: -self.keep])
 
     def resume(self, state: State) -> int:
