@@ -20,9 +20,9 @@ import transformers
 from benchmarks import conclude
 from benchmarks.loader import CONTEXT, VOCABULARY
 from benchmarks.training_data import LANGUAGES, OURS, lineage, prepare, seconds_a_step, token_folder
+from palimpsest.accelerators import peak_flops
 from palimpsest.artifact import read_manifest
 
-_PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12}  # dense bf16; SXM where there are several
 _WARM, _INTERVAL = 5, 500
 
 
@@ -43,8 +43,7 @@ def main() -> None:
     if not torch.cuda.is_available():
         sys.exit("no CUDA device: this benchmark measures one")
     card = torch.cuda.get_device_name()
-    known = next((peak for name, peak in _PEAKS.items() if name in card), None)
-    peak = options.peak_tflops * 1e12 if options.peak_tflops else known
+    peak = options.peak_tflops * 1e12 if options.peak_tflops else peak_flops(card)
     if peak is None:
         sys.exit(f"{card}: its peak is not known here; give it by --peak-tflops")
     print(f"{datetime.now(UTC).date()}, {card}, torch {torch.__version__}, transformers {transformers.__version__}")

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "palimpsest"
-ORDER = ["errors", "artifact", "params", "recipe", "lineage", "raw", "corpus", "tokens", "replay", "flops", "losses",
-         "model", "train", "evaluate", "report", "experiment", "reference", "cli"]  # fmt: skip
+ORDER = ["errors", "paths", "accelerators", "hub", "artifact", "params",
+         "recipe", "lineage", "raw", "corpus", "tokens", "replay", "flops", "losses",
+         "model", "train", "evaluate", "report", "experiment", "plan", "reference", "cli"]  # fmt: skip
 ONLY_IN = {
     "datatrove": {"corpus"},
     "lm_eval": {"evaluate"},

@@ -116,6 +116,14 @@ def test_the_rate_is_the_decimal_that_was_written(rate):
     assert Fraction(str(parse(values(replay=written), "p").replay.rate)) == Fraction(rate)
 
 
+def test_keys_that_belong_together_are_one_axis_of_a_sweep():
+    sizes = [{"model.preset": "nano", "train.learning_rate": 0.004}, {"model.preset": "tiny"}]
+    params = parse(values(sweep={"size": sizes, "replay.rate": [0, 0.5]}), "p")
+    assert grid(params.sweep) == [size | {"replay.rate": rate} for size in sizes for rate in (0, 0.5)]
+    changed = override(params, grid(params.sweep)[1])
+    assert (changed.model.preset, changed.train.learning_rate, float(changed.replay.rate)) == ("nano", 0.004, 0.5)
+
+
 def test_sweeps_are_grids_of_valid_params():
     params = parse(values(sweep={"replay.rate": [0, 0.5], "mer.step_size": [0.1, 1.0]}), "p")
     points = grid(params.sweep)

@@ -81,13 +81,20 @@ def _train(options: argparse.Namespace) -> None:
         logging.getLogger("palimpsest").setLevel(logging.WARNING)
     tokens = _by_language(options.tokens)
     inputs = Inputs(parent=options.parent, tokenizer=options.tokenizer, tokens=tokens, pool=options.pool)
-    train(options.spec, inputs, options.out, options.checkpoint_interval, options.keep_checkpoints)
+    train(options.spec, inputs, options.out, options.checkpoint_interval, options.keep_checkpoints, options.loggers)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as for training
     from palimpsest.evaluate.checkpoint import build
 
     build(options.spec, options.parent, options.tokenizer, _by_language(options.tokens), options.out)
+
+
+def _tasks(options: argparse.Namespace) -> None:
+    from palimpsest.evaluate.tasks import build
+
+    build(options.spec, options.parent, _by_language(options.raw), options.out)
 
 
 def _gather(options: argparse.Namespace) -> None:
@@ -97,15 +104,21 @@ def _gather(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from palimpsest.evaluate.gather import build_sweep
+    from palimpsest.evaluate.sweep import build_sweep
 
     build_sweep(options.spec, Path())
+
+
+def _scaling(options: argparse.Namespace) -> None:
+    from palimpsest.evaluate.scaling import build
+
+    build(options.sweep, options.out)
 
 
 def _report(options: argparse.Namespace) -> None:
     from palimpsest.report.page import build
 
-    build(options.eval_all, options.curves, options.corpora, options.out)
+    build(options.eval_all, options.curves, options.corpora, options.out, options.alignment, options.scaling)
 
 
 def _table(options: argparse.Namespace) -> None:
@@ -120,6 +133,16 @@ def _check(options: argparse.Namespace) -> None:
 
     load(options.params)
     logger.info("%s is valid", options.params)
+
+
+def _plan(options: argparse.Namespace) -> None:
+    from palimpsest.plan.build import check, plan
+    from palimpsest.plan.table import table
+
+    made = plan(options.params, options.gpu, options.gpus, options.mfu, options.disk)
+    sys.stdout.write(json.dumps(made, ensure_ascii=False, indent=1) + "\n" if options.json else table(made))
+    sys.stdout.flush()
+    check(made)
 
 
 def _reference(_options: argparse.Namespace) -> None:
@@ -172,18 +195,31 @@ def _parser() -> argparse.ArgumentParser:
     folder(command, "pool", required=False)
     command.add_argument("--checkpoint-interval", type=int, default=1000, help="steps between checkpoints")
     command.add_argument("--keep-checkpoints", type=int, default=1, help="how many of them are kept")
+    command.add_argument("--loggers", nargs="*", default=[], choices=["tensorboard", "wandb"])
     command = stage("evaluate", _evaluate, "a checkpoint's held-out loss on every language")
     folder(command, "parent", "tokenizer", "out")
     folder(command, "tokens", nargs="+")
+    command = stage("tasks", _tasks, "a checkpoint's answers to zero-shot tasks")
+    folder(command, "parent", "out")
+    folder(command, "raw", required=False, nargs="*", default=[])
     stage("gather", _gather, "write results/eval_all.json and the tables beside it")
     stage("sweep", _sweep, "write results/sweep.json")
+    command = stage("scaling", _scaling, "fit laws of size to results/sweep.json", spec=False)
+    folder(command, "sweep", "out")
     command = stage("report", _report, "write the HTML page", spec=False)
-    folder(command, "eval-all", "curves", "out")
+    folder(command, "eval-all", "curves", "alignment", "scaling", "out")
     folder(command, "corpora", nargs="+")
     command = stage("table", _table, "print the headline table", spec=False)
     folder(command, "eval-all")
     command = stage("check", _check, "validate a params file", spec=False)
     command.add_argument("params", type=Path, nargs="?", default=Path("params.yaml"))
+    command = stage("plan", _plan, "print tokens, FLOPs, hours and disk that a params file asks for", spec=False)
+    command.add_argument("params", type=Path, nargs="?", default=Path("params.yaml"))
+    command.add_argument("--gpu", default="H100", help="kind of accelerator (H100)")
+    command.add_argument("--gpus", type=int, help="how many of them (as many as one training takes)")
+    command.add_argument("--mfu", type=float, default=0.4, help="share of its peak that training uses (0.4)")
+    command.add_argument("--disk", type=Path, default=Path(), help="folder on the disk to check (this one)")
+    command.add_argument("--json", action="store_true", help="the same as JSON")
     stage("reference", _reference, "print docs/params.md", spec=False)
     return parser
 

@@ -17,5 +17,9 @@ class ArtifactError(PalimpsestError):
     """A folder that a stage should have written is missing, half-written or of another format."""
 
 
+class PlanError(PalimpsestError):
+    """What params.yaml asks for cannot be done here: too little disk, or too few accelerators."""
+
+
 class TrainingError(PalimpsestError):
     """Training cannot go on: the loss is not finite, or a checkpoint does not belong to this run."""

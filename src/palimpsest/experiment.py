@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import glob
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from palimpsest import recipe
 from palimpsest.artifact import fingerprint
+from palimpsest.evaluate import catalogue
 from palimpsest.lineage import Lineage, lineages
 from palimpsest.params import grid, override, parse
-from palimpsest.params.section import expand
+from palimpsest.paths import expand
 from palimpsest.raw import inventory
 from palimpsest.recipe import Inventory
 
@@ -24,6 +26,7 @@ class Experiment:
         self.params = parse(config, "params.yaml")
         # Local files are looked at each time, so that a changed or added one is seen; the cache knows their hashes.
         self.inventories = {language: self._inventory(language, cache) for language in self.params.languages}
+        self.tasks = self._tasks(cache)
         self.arms = lineages(self.params, self.inventories)
         self.sweep = [
             (point, lineages(override(self.params, point), self.inventories))
@@ -55,6 +58,15 @@ class Experiment:
     def corpus(self, language: str) -> recipe.Spec:
         return recipe.corpus(self.params, language, self.inventories[language])
 
+    def _tasks(self, cache: Path) -> recipe.Spec:
+        asked, samples = self.params.evaluate, recipe.sample_sources(self.params)
+        folders = {language: Path("data", "raw", language, name) for language, name in samples.items()}
+        described = catalogue.describe(
+            asked.tasks, asked.task_data, asked.task_source, folders,
+            lambda path: inventory.digest(glob.escape(str(path)), cache),
+        )  # fmt: skip
+        return recipe.tasks(self.params, described)
+
     def gathered(self) -> recipe.Spec:
         """What results/eval_all.json is made of."""
         return recipe.report(self.params) | {"arms": _finals(self.arms)}
@@ -62,7 +74,11 @@ class Experiment:
     def swept(self) -> recipe.Spec:
         """What results/sweep.json is made of."""
         points = [{"values": point, "arms": _finals(arms)} for point, arms in self.sweep]
-        return {"points": points, "bootstrap": self.params.evaluate.bootstrap}
+        return {
+            "points": points,
+            "bootstrap": self.params.evaluate.bootstrap,
+            "revision": recipe.REVISIONS["sweep"],
+        }
 
 
 def local_files(source: Any) -> str | None:

@@ -19,6 +19,7 @@ from palimpsest.params import Params
 from palimpsest.recipe import REVISIONS, Inventories, data_fingerprints
 
 _DIGITS = 8
+_SHAPES_NOTHING = {"checkpoint_interval", "keep_checkpoints", "loggers"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +119,7 @@ def _stage(params: Params, parent: Lineage, languages: list[str], data: dict[str
         "replay": replay,
         "mer": mer,
         "seed": parent.seed,
-        "train": params.train.model_dump(mode="json", exclude={"checkpoint_interval", "keep_checkpoints"}),
+        "train": params.train.model_dump(mode="json", exclude=_SHAPES_NOTHING),
         "data": data,
         "revision": REVISIONS["train"],
         **({"pool_revision": REVISIONS["replay"]} if replay else {}),

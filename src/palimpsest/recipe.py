@@ -14,16 +14,29 @@ from typing import Any
 
 from palimpsest.artifact import file_digest, fingerprint
 from palimpsest.params import Params
-from palimpsest.params.section import expand
+from palimpsest.paths import expand
 
 # Raised when a stage's output changes meaning, since no tool sees a change of code behind a command line.
-REVISIONS = {"raw": 2, "corpus": 2, "tokenizer": 2, "tokens": 2, "replay": 2, "train": 2, "evaluate": 1, "report": 2}
+REVISIONS = {
+    "raw": 2,
+    "corpus": 2,
+    "tokenizer": 2,
+    "tokens": 2,
+    "replay": 2,
+    "train": 3,
+    "evaluate": 2,
+    "tasks": 1,
+    "sweep": 1,
+    "scaling": 1,
+    "report": 3,
+}
 
 Spec = dict[str, Any]
 
 
 # What of a source only the mixture of token shards looks at.
 _MIXTURE = {"weight", "max_tokens"}
+_TASKS = {"tasks", "task_data", "task_source", "task_limit"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +105,41 @@ def tokens(params: Params, language: str) -> Spec:
 
 
 def evaluation(params: Params) -> Spec:
-    """``bootstrap`` belongs to gathering."""
+    """``bootstrap`` belongs to gathering; tasks are asked apart."""
     return {
         "languages": params.languages,
-        "evaluate": params.evaluate.model_dump(mode="json", exclude={"bootstrap"}),
+        "evaluate": params.evaluate.model_dump(mode="json", exclude={"bootstrap", *_TASKS}),
         "context_length": params.train.context_length,
         "threads": params.train.threads,
         "revision": REVISIONS["evaluate"],
+    }
+
+
+def sample_sources(params: Params) -> dict[str, str]:
+    """By language, the name of its source of kind sample, where it has one."""
+    return {
+        language: str(source.name)
+        for language in params.languages
+        for source in params.corpus.sources[language]
+        if source.kind == "sample"
+    }
+
+
+def tasks(params: Params, described: list[Spec]) -> Spec:
+    """Zero-shot tasks, the same for every checkpoint. ``described``: what evaluate.catalogue says of each of them.
+
+    ``samples``: the languages whose sample corpus is asked about, and the source's name.
+    """
+    asked = {entry["sample"] for entry in described}
+    return {
+        "tasks": described,
+        "samples": {language: name for language, name in sample_sources(params).items() if language in asked},
+        "data_folder": params.evaluate.task_data,
+        "source": params.evaluate.task_source,
+        "limit": params.evaluate.task_limit,
+        "batch_size": params.evaluate.batch_size,
+        "threads": params.train.threads,
+        "revision": REVISIONS["tasks"],
     }
 
 
@@ -111,6 +152,8 @@ def report(params: Params) -> Spec:
     }
     values["corpus"] = placeless({"corpus": corpus})["corpus"]
     values["tokenizer"].pop("path")
+    values["evaluate"].pop("task_data")
+    values["evaluate"]["tasks"] = [Path(task).stem for task in params.evaluate.tasks]
     return {"params": values, "revision": REVISIONS["report"]}
 
 

@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ ARMS = {
 PARAMS = {
     "languages": LANGUAGES,
     "arms": ["sequential", "mer", "joint"],
-    "evaluate": {"bootstrap": 200},
+    "evaluate": {"bootstrap": 200, "tasks": []},
     "corpus": {
         "sources": {
             "fr": [{"name": "sample", "kind": "sample"}],
@@ -53,6 +54,7 @@ PARAMS = {
 }
 REPLAY = {"rate": "0.25", "accounting": "add", "scope": "past"}
 MER = {"interval": 20, "step_size": 0.5}
+SEQUENCES = {"new_sequences": 125, "replayed_sequences": 0}
 LEDGERS = {
     "plain": {"steps": 10, "new_tokens": 1000, "replayed_tokens": 0, "total_tokens": 1000, "flops": 6000},
     "replayed": {"steps": 13, "new_tokens": 1000, "replayed_tokens": 300, "total_tokens": 1300, "flops": 7800},
@@ -73,11 +75,15 @@ def place_run(root: Path, path: str) -> None:
     params = {"seed": int(path[6]), "replay": REPLAY if replays else None, "mer": MER if replays else None}
     if "/" not in path:
         return place(root / "runs" / path, "run", {}, {"seed": int(path[6])}, {"parameters": 77})
-    ledger = LEDGERS["joint" if name.startswith("joint") else "replayed" if replays else "plain"]
+    params["train"] = {"batch_size": 20, "context_length": 5}
+    ledger = SEQUENCES | LEDGERS["joint" if name.startswith("joint") else "replayed" if replays else "plain"]
     lines: list[dict[str, Any]] = [{"step": step, "loss": 5.0} for step in range(1, ledger["steps"] + 1)]
     for step, tokens in ((5, 500), (ledger["steps"], ledger["total_tokens"])):
         losses = {language: step / 8 + place for place, language in enumerate(LANGUAGES)}
         lines.insert(step, {"step": step, "tokens": tokens, "validation": losses})
+    if replays:
+        for step, at in ((4, "step"), (8, "step"), (10, "window"), (10, "interpolated"), (13, "step")):
+            lines.append({"step": step, "at": at, "alignment": {"all": step / 16, "head": -step / 16}})
     with atomic_file(root / "runs" / path / "metrics.jsonl") as file:
         file.writelines(json.dumps(line).encode() + b"\n" for line in lines)
     return place(root / "runs" / path, "run", {}, params, {"parameters": 77, "ledger": ledger})
@@ -135,7 +141,7 @@ def rows(root: Path, name: str) -> list[dict[str, str]]:
 
 
 def test_the_head_and_the_data(result: Any) -> None:
-    assert result.keys() == {"format", "sample", "params", "languages", "arms", "runs", "data"}
+    assert result.keys() == {"format", "sample", "params", "languages", "tasks", "arms", "runs", "data"}
     assert (result["format"], result["sample"]) == ("palimpsest.eval_all/1", True)
     assert (result["params"], result["languages"]) == (PARAMS, LANGUAGES)
     split = {"documents": 11, "bytes": 100}
@@ -209,12 +215,12 @@ def test_runs(result: Any) -> None:
     first = {key: value for key, value in runs["nano-s1.10"].items() if key != "loss"}
     assert first == {
         "arms": ["sequential", "mer", "joint"], "seed": 1, "stage": "init", "parent": None, "parameters": 77,
-        "replay": None, "mer": None, "ledger": None,
+        "replay": None, "mer": None, "ledger": None, "tasks": {}, "samples": {},
     }  # fmt: skip
     last = {key: value for key, value in runs[ARMS["mer"]["0"]].items() if key != "loss"}
     assert last == {
         "arms": ["mer"], "seed": 0, "stage": "ar", "parent": "nano-s0.00/fr.01/en+r25+mer.04", "parameters": 77,
-        "replay": REPLAY, "mer": MER, "ledger": LEDGERS["replayed"],
+        "replay": REPLAY, "mer": MER, "ledger": SEQUENCES | LEDGERS["replayed"], "tasks": {}, "samples": {},
     }  # fmt: skip
     assert runs["nano-s0.00/fr.01"]["arms"] == ["sequential", "mer"]
     assert runs["nano-s0.00/joint.06"]["stage"] == "joint"
@@ -289,27 +295,50 @@ def test_the_short_form(root: Path) -> None:
     }  # fmt: skip
 
 
+def test_the_alignment_counts_on_through_the_stages(root: Path) -> None:
+    """13 steps of 100 tokens in each stage that replays, after the 10 of the first."""
+    alignment = rows(root, "alignment")
+    assert list(alignment[0]) == ["arm", "seed", "stage", "step", "tokens", "at", "group", "cosine"]
+    whole = [tuple(row.values())[2:] for row in alignment if (row["seed"], row["group"]) == ("1", "all")]
+    places = [(4, "step"), (8, "step"), (10, "window"), (10, "interpolated"), (13, "step")]
+    assert whole == [
+        (stage, str(before + step), str(100 * (before + step)), at, "all", str(step / 16))
+        for stage, before in (("en", 10), ("ar", 23))
+        for step, at in places
+    ]
+    assert {row["arm"] for row in alignment} == {"mer"} and len(alignment) == 2 * 2 * 5 * 2
+
+
+def test_tasks_and_samples(root: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(root, tmp_path / "project")
+    params = PARAMS | {"arms": ["joint"], "evaluate": {"bootstrap": 10, "tasks": ["piqa"]}}
+    values = {"nano-s0.00": 0.5, "nano-s0.00/joint.06": 0.75, "nano-s1.10": 0.25, "nano-s1.10/joint.16": 1.0}
+    for path, value in values.items():
+        piqa = {"metric": "acc", "value": value, "stderr": 0.1, "documents": 4, "chance": 0.5, "language": "en"}
+        tasks = {"piqa": piqa | {"version": 1.0, "key": "k"}}
+        place(folder / "results" / "tasks" / path, "tasks", {"tasks.json": tasks}, {}, {})
+    evaluated = folder / "results" / "evaluation" / "nano-s0.00"
+    samples = {"fr": [{"prompt": "Il", "text": " y a"}]}
+    losses = json.loads((evaluated / "losses.json").read_text())
+    place(evaluated, "evaluation", {"losses.json": losses, "samples.json": samples}, {"languages": LANGUAGES}, {})
+    gather.build({"params": params, "arms": ARMS}, folder)
+    found = json.loads((folder / "results" / "eval_all.json").read_text())
+    assert found["tasks"] == {"piqa": {"language": "en", "metric": "acc", "chance": 0.5}}
+    assert found["arms"]["joint"]["tasks"] == {"init": {"piqa": of_two(0.5, 0.25)}, "joint": {"piqa": of_two(0.75, 1)}}
+    first = found["runs"]["nano-s0.00"]
+    assert first["tasks"] == {"piqa": {"value": 0.5, "stderr": 0.1, "documents": 4}} and first["samples"] == samples
+    assert json.loads((folder / "results" / "metrics.json").read_text())["joint"]["tasks"] == {"piqa": 0.875}
+    (folder / "results" / "tasks" / "nano-s1.10" / "manifest.json").unlink()
+    with pytest.raises(ArtifactError, match=r"tasks/nano-s1\.10/manifest\.json: no such file"):
+        gather.build({"params": params, "arms": ARMS}, folder)
+
+
 def test_gathering_again_gives_the_same_bytes(root: Path) -> None:
-    results = [path for path in (root / "results").glob("**/*.*") if not {"evaluation", "sweep.json"} & set(path.parts)]
+    results = [path for path in (root / "results").glob("**/*.*") if "evaluation" not in path.parts]
     before = {path: path.read_bytes() for path in results}
     gather.build({"params": PARAMS, "arms": ARMS}, root)
-    assert {path: path.read_bytes() for path in results} == before and len(before) == 6
+    assert {path: path.read_bytes() for path in results} == before and len(before) == 13
     assert not any(str(root).encode() in data for data in before.values())
-
-
-def test_the_sweep(root: Path, result: Any) -> None:
-    points = [
-        {"values": {"replay.rate": 0.25}, "arms": {"sequential": ARMS["sequential"], "mer": ARMS["mer"]}},
-        {"values": {"replay.rate": 0}, "arms": {"mer": {"0": ARMS["sequential"]["0"]}}},
-    ]
-    gather.build_sweep({"points": points, "bootstrap": 50}, root)
-    sweep = json.loads((root / "results" / "sweep.json").read_text())
-    assert sweep["format"] == "palimpsest.sweep/1"
-    assert [point["values"] for point in sweep["points"]] == [point["values"] for point in points]
-    assert sweep["points"][0]["arms"] == {arm: result["arms"][arm] for arm in ("sequential", "mer")}
-    single = sweep["points"][1]["arms"]["mer"]
-    assert single["forgetting"]["fr"] == pytest.approx({"mean": 2.0, "sd": None, "n": 1})
-    assert single["loss"]["ar"]["ar"] == pytest.approx({"mean": 3.4, "sd": None, "n": 1})
 
 
 def test_a_missing_evaluation_is_named(root: Path) -> None:

@@ -19,6 +19,18 @@ _DRIFT = {"sequential": 0.62, "reptile": 0.4, "replay": 0.11, "mer": 0.07}  # na
 _STEPS, _BATCH, _CONTEXT, _FLOPS_PER_TOKEN = 150, 16, 128, 1.62e6
 _LINEAGE_RATE = {"replay": "+r25", "mer": "+r25+mer", "reptile": "+reptile"}
 
+TASKS = {
+    "cloze_en": {"language": "en", "metric": "acc", "chance": 0.25},
+    "xwinograd_fr": {"language": "fr", "metric": "acc", "chance": 0.5},
+    "pubmedqa": {"language": None, "metric": "acc", "chance": None},
+}
+_PHRASES = {
+    "en": ("The miller of the valley had", " three sons, and the eldest was the first to leave the house."),
+    "fr": ("Le meunier de la vallée avait", " trois fils, et l’aîné fut le premier à quitter la maison."),
+    "de": ("Der Müller im Tal hatte", " drei Söhne, und der älteste verließ als erster das Haus."),
+    "ar": ("كان لطحان الوادي", " ثلاثة أبناء، وكان أكبرهم أول من غادر البيت."),
+    "ja": ("谷の粉屋には", "三人の息子がいて、長男が最初に家を出た。"),
+}  # fmt: skip
 _REPLAY = {"rate": "0.25", "accounting": "add", "scope": "past"}
 
 Matrix = dict[str, dict[str, float]]
@@ -43,6 +55,7 @@ class Made:
             },
             "languages": list(languages),
             "arms": summary,
+            "tasks": TASKS,
             "runs": self.runs,
             "data": {language: _data(index) for index, language in enumerate(languages)},
         }
@@ -102,6 +115,15 @@ class Made:
             "forward_transfer": {},
             "retained_loss": _over_seeds([fmean(matrix[list(matrix)[-1]].values()) for matrix in matrices]),
             "learned_loss": _over_seeds([fmean(m[j][j] for j in self.languages) for m in matrices]) if staged else None,
+            "tasks": _over_seeds(
+                [
+                    {
+                        stage: {name: score(arm, seed, number, name) for name in TASKS}
+                        for number, stage in enumerate(matrix)
+                    }
+                    for seed, matrix in enumerate(matrices)
+                ]
+            ),
             "tokens": {
                 kind: sum(ledger[f"{kind}_tokens"] for ledger in ledgers) for kind in ("new", "replayed", "total")
             },
@@ -119,6 +141,10 @@ class Made:
             )
             chain.append(path)
             self.runs[path] = self._run(arm, seed, stage, number, chain[-2] if number else None)
+            self.runs[path]["loss"] = {
+                language: {"nats_per_token": loss, "ci95": [loss - 0.0421, loss + 0.0537]}
+                for language, loss in matrix[stage].items()
+            }
         return chain
 
     def _run(self, arm: str, seed: int, stage: str, number: int, parent: str | None) -> dict[str, Any]:
@@ -128,13 +154,25 @@ class Made:
             "arms": [arm], "seed": seed, "stage": stage, "parent": parent, "parameters": 614_976,
             "replay": _REPLAY if arm in ("replay", "mer") and number > 1 else None,
             "mer": {"interval": 20, "step_size": 0.5} if arm in ("mer", "reptile") and number > 1 else None,
-            "loss": {},
+            "tasks": {
+                name: {"value": score(arm, seed, number, name), "stderr": 0.0123, "documents": 400} for name in TASKS
+            },
+            "samples": {language: self._samples(arm, language, stage) for language in self.languages},
             "ledger": None if stage == "init" else {
                 "steps": self._steps(arm, number), "new_sequences": 0, "replayed_sequences": 0,
                 "new_tokens": total - replayed, "replayed_tokens": replayed, "total_tokens": total,
                 "flops": total * _FLOPS_PER_TOKEN,
             },
         }  # fmt: skip
+
+    def _samples(self, arm: str, language: str, stage: str) -> list[dict[str, str]]:
+        """Untrained noise; the language itself while it is remembered; the last stage's language once it is not."""
+        prompt = _PHRASES.get(language, ("Once", ""))[0]
+        known = language if stage == "joint" or arm in ("replay", "mer") else stage
+        later = stage in self.languages and self.languages.index(stage) < self.languages.index(language)
+        noise = "\ufffd\ufffdzx\n\nqq e e e e e e"
+        text = noise if stage == "init" or later else _PHRASES.get(known, ("", " upon a time"))[1]
+        return [{"prompt": prompt, "text": text}, {"prompt": f"{prompt} (2)", "text": text * 2}]
 
     def _curve(self, arm: str, seed: int) -> Iterator[dict[str, Any]]:
         before = 0
@@ -153,6 +191,10 @@ class Made:
                         "loss": round(loss, 5),
                     }
             before += steps
+
+
+def score(arm: str, seed: int, number: int, task: str) -> float:
+    return 0.26 + 0.05 * number + 0.01 * len(arm) + 0.013 * seed + 0.07 * list(TASKS).index(task)
 
 
 def hash_of(*parts: object) -> str:

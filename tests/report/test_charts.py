@@ -68,7 +68,7 @@ def test_forgetting_bars_are_as_long_as_their_numbers(made: Callable) -> None:
 def test_heat_maps_mark_what_is_not_trained_yet(made: Callable) -> None:
     found = results.parse(made().value)
     scale = heatmap.colour_scale([arm.loss for arm in found.arms])
-    drawn = {arm.name: heatmap.draw(arm, arm.loss, found.languages, scale, "nats") for arm in found.arms}
+    drawn = {arm.name: heatmap.draw(arm, arm.loss, found.languages, scale, "nats", {}) for arm in found.arms}
     assert drawn["sequential"].count("hatched") == 3 + 2 + 1 and drawn["sequential"].count("own-cell") == 3
     assert drawn["joint"].count("hatched") == 3 and drawn["joint"].count("own-cell") == 3
     inks = [float(ink) for ink in re.findall(r"--ink:([\d.]+)", drawn["sequential"])]

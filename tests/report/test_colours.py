@@ -72,6 +72,22 @@ def test_arms_stay_apart_for_colour_blind_readers(dark: bool, deficiency: str) -
         assert sum((a - b) ** 2 for a, b in zip(seen[one], seen[other], strict=True)) ** 0.5 > 0.055, (one, other)
 
 
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("deficiency", [None, *_DEFICIENCIES])
+def test_compute_rises_in_lightness_and_ends_far_apart(dark: bool, deficiency: str | None) -> None:
+    """Much stands out from the page, little does not; a reader who sees no hue can tell them in between."""
+    colours = _colours(dark)
+    low, high = _oklab(colours["compute-0"]), _oklab(colours["compute-1"])
+    seen = []
+    for share in range(11):
+        rgb = _from_oklab([a + (b - a) * share / 10 for a, b in zip(low, high, strict=True)])
+        matrix = _DEFICIENCIES[deficiency] if deficiency else ((1, 0, 0), (0, 1, 0), (0, 0, 1))
+        seen.append(_oklab([min(max(sum(a * c for a, c in zip(row, rgb, strict=True)), 0), 1) for row in matrix])[0])
+    steps = [(after - before) * (1 if dark else -1) for before, after in itertools.pairwise(seen)]
+    assert min(steps) > 0.03 and sum(steps) > 0.45
+    assert _contrast(colours["compute-1"], colours["paper"]) >= 7
+
+
 def _oklab(rgb: Sequence[float]) -> list[float]:
     """Ottosson 2020."""
     r, g, b = rgb

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 import zstandard
 
-from palimpsest.artifact import write_manifest
+from palimpsest.artifact import file_digest, write_manifest
 from palimpsest.errors import ArtifactError
-from palimpsest.report import history, page, results
+from palimpsest.report import history, inputs, page, results
 
 _VOID = {"meta", "input", "br", "wbr", "link", "img", "hr"}
 _FETCHING = {"src", "href", "srcset", "data", "poster", "action"}
@@ -52,8 +53,7 @@ SAMPLES = {"ar": {"language": [{"id": "a:1", "text": "HELLO <b>"}], "no_text": [
 
 
 def render(made, folder: Path) -> str:
-    eval_all, curves = made.write(folder)
-    return page.render(results.read(eval_all), history.read(curves), SAMPLES)
+    return page.render(replace(inputs.read(*made.write(folder), []), dropped=SAMPLES))
 
 
 CASES = {
@@ -75,8 +75,8 @@ def test_is_well_formed_and_draws_every_chart(case: str, made: Callable, tmp_pat
     parsed = Page(text)
     staged, languages = [arm for arm in it.arms if arm != "joint"], len(it.languages)
     panels = languages - 1 + (languages > 2) if staged else 0
-    maps, curves = 2 * (len(it.arms) + 1), 2 * languages
-    assert parsed.count("svg", **{"class": "chart"}) == maps + curves + panels + 2  # and ledger, dropped
+    maps, curves, plane = 2 * (len(it.arms) + 1), 2 * languages, 2 if staged else 0
+    assert parsed.count("svg", **{"class": "chart"}) == maps + curves + panels + plane + 2  # and ledger, dropped
     assert len(text.encode()) < 700_000
     assert not re.search(r"(?i)\b(nan|none|inf)\b", text[text.index("<main>") : text.index("<details>")])
 
@@ -106,6 +106,53 @@ def test_headline_table_has_every_number(seeds: int, made: Callable, tmp_path: P
         assert spreads <= set(cells) and bool(spreads) == (seeds > 1)
 
 
+def test_figures_say_their_seeds_or_their_interval(made: Callable, tmp_path: Path) -> None:
+    """Three seeds: how many, beside each arm. One: the bootstrap interval below the loss, and where the pointer is."""
+    one, three = (made(seeds=seeds) for seeds in (1, 3))
+    loss = one.value["arms"]["mer"]["loss"]["de"]["fr"]["mean"]
+    text = render(one, tmp_path)
+    assert f"<small>{loss - 0.0421:.2f}–{loss + 0.0537:.2f}</small>" in text and " seeds</small>" not in text
+    tip = f"mer, after de: {loss:.3f} nats per token (95 % over documents: {loss - 0.0421:.3f}–{loss + 0.0537:.3f})"
+    assert f'data-tip="{tip} on French"' in text
+    text = render(three, tmp_path)
+    assert text.count("<small>3 seeds</small>") == 4 and "over documents:" not in text
+
+
+def test_stages_that_replay_are_shaded_and_their_rates_said(made: Callable, tmp_path: Path) -> None:
+    it = made()
+    shades = re.findall(
+        r'<rect x="([\d.]+)" y="34" width="([\d.]+)" height="176" class="replay-shade"', render(it, tmp_path)
+    )
+    by_stage, by_tokens = shades[:2], shades[6:8]  # three panels each
+    assert [tuple(map(float, shade)) for shade in by_stage] == [(114, 74), (188, 74)]
+    expected = [(40 + 222 * 150 / 550, 222 * 200 / 550), (40 + 222 * 350 / 550, 222 * 200 / 550)]  # steps of the stages
+    for shade, place in zip(by_tokens, expected, strict=True):
+        assert tuple(map(float, shade)) == pytest.approx(place, abs=0.02)
+    assert "replayed text is 25\u202f% of each batch" in render(it, tmp_path)
+    for path, run in it.runs.items():
+        if run["replay"] and "/de" in path:
+            run["replay"] = {"rate": "0.5"}
+    assert "replayed text is fr 25\u202f%, de 50\u202f% of each batch" in render(it, tmp_path)
+    without = made(arms=("sequential", "reptile"))
+    assert "replayed text is" not in render(without, tmp_path) and 'class="replay-shade"' not in render(
+        without, tmp_path
+    )
+
+
+def test_provenance_names_files_revisions_and_commands(made: Callable, tmp_path: Path) -> None:
+    it = made()
+    it.value["params"] |= {"model": {"hub": "some/model", "revision": "a" * 40}}
+    it.value["params"] |= {
+        "corpus": {"sources": {"en": [{"kind": "hf", "dataset": "some/data", "revision": "b" * 40}]}}
+    }
+    eval_all, curves = it.write(tmp_path)
+    page.build(eval_all, curves, [], tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert file_digest(eval_all) in text and file_digest(curves) in text
+    assert f"<li>some/model <code>{'a' * 40}</code></li>" in text and f"some/data <code>{'b' * 40}" in text
+    assert "snakemake --cores all results/report.html" in text and "scaling.json" not in text
+
+
 def test_best_of_a_column_is_the_lowest_but_never_joint(made: Callable, tmp_path: Path) -> None:
     it = made()
     for language in it.languages:
@@ -120,8 +167,13 @@ def test_hostile_names_stay_text(made: Callable, tmp_path: Path) -> None:
     it = made(languages=("en", HOSTILE), arms=("sequential", HOSTILE))
     it.value["params"] = {"note": HOSTILE, "arms": []}
     it.value["data"]["en"]["dropped"] = {HOSTILE: 5}
+    it.value["tasks"] = {HOSTILE: {"language": HOSTILE, "metric": HOSTILE, "chance": 0.5}}
     for arm in it.value["arms"].values():
-        arm["lineages"] = {HOSTILE: [f"a/{HOSTILE * 20}"]}
+        arm["tasks"] = {arm["stages"][-1]: {HOSTILE: {"mean": 0.4, "sd": None, "n": 1}}}
+    for run in it.runs.values():
+        run["samples"] = {"en": [{"prompt": HOSTILE, "text": HOSTILE}]}
+    for arm in it.value["arms"].values():
+        arm["lineages"][HOSTILE] = [f"a/{HOSTILE * 20}"]
     parsed = Page(render(it, tmp_path))
     assert parsed.count("script") == 1 and parsed.count("img") == 0
     assert not [found for _, found in parsed.found if any(name.startswith("on") for name in found)]
@@ -153,6 +205,8 @@ def _without(*path: str) -> Callable[[dict], None]:
         ("arms", "mer", "lineages"),
         ("arms", "replay", "loss", "de"),
         ("arms", "sequential"),
+        ("tasks",),
+        ("arms", "mer", "tasks"),
     ],
     ids="/".join,
 )
@@ -215,8 +269,11 @@ def test_wrong_inputs_are_named(made: Callable, tmp_path: Path) -> None:
     assert not (tmp_path / "out.html").exists()
 
 
-def test_arms_and_languages_keep_the_order_of_the_params(made: Callable, tmp_path: Path) -> None:
+def test_arms_languages_and_tasks_keep_the_order_of_the_params(made: Callable, tmp_path: Path) -> None:
     it = made(languages=("fr", "en", "de"))
     read = results.read(it.write(tmp_path)[0])
     assert [arm.name for arm in read.arms] == ["sequential", "replay", "mer", "joint"]
     assert list(read.arms[0].forgetting) == ["fr", "en"] and list(read.data) == ["fr", "en", "de"]
+    it.value["params"]["evaluate"] = {"tasks": ["pubmedqa", "cloze_en", "mine/own.yaml"]}
+    read = results.read(it.write(tmp_path)[0])
+    assert [task.name for task in read.tasks] == ["pubmedqa", "cloze_en", "xwinograd_fr"]

@@ -18,7 +18,7 @@ TRAIN = {
     "processes": 1, "sharding": "ddp", "precision": "fp32",
     "document_mask": False, "activation_checkpointing": False, "compile": False,
     "on_bad_step": "stop", "spike_factor": None,
-    "eval_interval": 10, "eval_tokens": 100,
+    "eval_interval": 10, "eval_tokens": 100, "alignment_interval": None,
 }  # fmt: skip
 REPLAY = {"rate": "0.25", "accounting": "add", "scope": "past"}
 BUDGET = TRAIN["steps"] * TRAIN["batch_size"]
@@ -113,8 +113,12 @@ def root(tokens, tokenizer, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def mer(root, tokens, tokenizer):
-    """A stage with replay and Reptile (windows of 7 steps, so that the last is a partial one), and its inputs."""
-    asked = _spec(2, "fr", past=["en"], replay=REPLAY, mer={"interval": 7, "step_size": 0.5})
+    """A stage with replay and Reptile (windows of 7 steps, so that the last is a partial one), and its inputs.
+
+    Alignment is measured at steps 8, 16, 24 and 32, and so where windows end at 14, 21, 28 and 35.
+    """
+    mer = {"interval": 7, "step_size": 0.5}
+    asked = _spec(2, "fr", past=["en"], replay=REPLAY, mer=mer, alignment_interval=8)
     replay_pool.build(_pool_spec(asked), {"en": tokens["en"]}, root / "pool")
     return asked, Inputs(parent=root / "en", tokenizer=tokenizer, tokens=tokens, pool=root / "pool")
 

@@ -46,9 +46,9 @@ def broken_step(monkeypatch):
     """The 6th batch of the stage has a loss that is not a number."""
     calls, losses = [], Network.losses
 
-    def break_one(network, rows):
+    def break_one(network, rows, weights):
         calls.append(rows)
-        return losses(network, rows) * (math.nan if len(calls) == 6 else 1.0)
+        return tuple(part * (math.nan if len(calls) == 6 else 1.0) for part in losses(network, rows, weights))
 
     monkeypatch.setattr(Network, "losses", break_one)
 
@@ -95,7 +95,7 @@ def test_spikes_are_skipped_alike_in_a_resumed_training(mer, same_files, tmp_pat
 def test_a_training_may_begin_with_a_skipped_step(root, spec, tokens, tokenizer, monkeypatch, tmp_path):
     """Without moments to carry, and with a checkpoint before AdamW's first step."""
     losses = Network.losses
-    monkeypatch.setattr(Network, "losses", lambda network, rows: losses(network, rows) * math.nan)
+    monkeypatch.setattr(Network, "losses", lambda *given: tuple(part * math.nan for part in losses(*given)))
     inputs = Inputs(parent=root / "init", tokenizer=tokenizer, tokens=tokens, pool=None)
     train(spec(1, "en", on_bad_step="skip"), inputs, tmp_path / "run", 1)
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["counts"]["skipped"] == 30

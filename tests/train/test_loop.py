@@ -33,6 +33,10 @@ def test_killed_in_mid_window_and_resumed_ends_with_the_same_bytes(
     done = subprocess.run(command(mer, out, 3), check=True, capture_output=True, text=True)
     assert "resuming after step" in done.stderr
     same_files(out, straight)
+    alignment = [line for line in read_metrics(out / "metrics.jsonl") if "alignment" in line]
+    assert {(8, "step"), (14, "window"), (32, "step"), (35, "interpolated")} <= {
+        (line["step"], line["at"]) for line in alignment
+    }
 
 
 @pytest.mark.slow

@@ -29,8 +29,17 @@ def rows():
     return torch.from_numpy(np.random.default_rng(1).integers(1, 300, size=(3, 17)))
 
 
+def mean_loss(network, rows):
+    """Per token of ``rows`` [n, length + 1]."""
+    return network.losses(rows, torch.full((len(rows),), 1 / rows[:, 1:].numel()))[0]
+
+
+def losses(network, row):
+    return network.losses(torch.tensor([row]), torch.ones(1))[1][0]
+
+
 def gradients(network, rows):
-    network.losses(rows).mean().backward()
+    mean_loss(network, rows).backward()
     return {name: weight.grad.clone() for weight, name in network.names.items()}
 
 
@@ -52,13 +61,13 @@ def test_the_loss_of_a_document_in_a_packed_sequence_is_its_loss_alone(network):
     documents = [rng.integers(1, 300, size=size).tolist() for size in (4, 0, 6, 3)]
     packed = documents[0] + [END] + documents[1] + [END] + documents[2] + [END] + documents[3] + [END]
     alone, masked = network(), network(document_mask=True)
-    found = masked.losses(torch.tensor([packed]))[0]
-    blind = alone.losses(torch.tensor([packed]))[0]
+    found = losses(masked, packed)
+    blind = losses(alone, packed)
     assert not torch.allclose(found[5:], blind[5:], atol=1e-3)
     begin = 0
     for number, document in enumerate(documents):
         row = ([] if number == 0 else [END]) + document + [END]
-        expected = alone.losses(torch.tensor([row]))[0]
+        expected = losses(alone, row)
         torch.testing.assert_close(found[begin : begin + len(expected)], expected, rtol=1e-5, atol=1e-5)
         begin += len(expected)
     assert begin == len(found)
@@ -77,7 +86,7 @@ def test_reptile_under_bf16_acts_on_fp32_weights_and_the_next_step_starts_from_t
     weights = list(trained.names)
     before = [weight.detach().clone() for weight in weights]
     optimizer, reptile = torch.optim.SGD(weights, lr=0.1), Reptile(weights, 1, 0.3)
-    trained.losses(rows).mean().backward()
+    mean_loss(trained, rows).backward()
     optimizer.step()
     stepped = [weight.detach().clone() for weight in weights]
     assert reptile.after_step(1, last=False)
@@ -85,7 +94,7 @@ def test_reptile_under_bf16_acts_on_fp32_weights_and_the_next_step_starts_from_t
     assert all(map(torch.equal, weights, interpolated))
     assert not any(torch.equal(weight, weight.bfloat16().float()) for weight in weights if weight.ndim == 2)
     optimizer.zero_grad()
-    trained.losses(rows).mean().backward()
+    mean_loss(trained, rows).backward()
     optimizer.step()
     for weight, start in zip(weights, interpolated, strict=True):
         torch.testing.assert_close(weight.detach(), start - 0.1 * weight.grad, rtol=1e-6, atol=1e-8)

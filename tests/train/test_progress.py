@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from palimpsest.accelerators import peak_flops
 from palimpsest.train.batches import Batches
-from palimpsest.train.progress import Progress, peak_flops
+from palimpsest.train.progress import Progress
 
 
 def progress(mer, device, count, start=10):

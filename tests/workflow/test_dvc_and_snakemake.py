@@ -41,6 +41,16 @@ def test_dvc_repro_does_the_whole_job_and_snakemake_then_has_nothing_to_do(proje
     project.run("git", "tag", "first")
 
 
+def test_the_plan_is_what_was_done(project):
+    made = json.loads(project.run("palimpsest", "plan", "--json"))
+    runs = json.loads((project.folder / "results" / "eval_all.json").read_text())["runs"]
+    trained = {path: run["ledger"] for path, run in runs.items() if run["parent"]}
+    assert {stage["lineage"] for stage in made["stages"]} == trained.keys()
+    for stage in made["stages"]:
+        for name in ("steps", "new_tokens", "replayed_tokens", "total_tokens", "flops"):
+            assert stage[name] == trained[stage["lineage"]][name]
+
+
 def test_an_edit_of_the_rate_reruns_pools_later_stages_evaluation_and_report_alone(project):
     project.params(replay={"rate": 0.5})
     assert project.would_run() == AFTER_AN_EDIT_OF_THE_RATE

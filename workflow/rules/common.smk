@@ -72,8 +72,9 @@ def spec(make):
 
 
 onstart:
-    # DVC wants every output that it lists to be there, also where nothing is replayed.
-    Path("data/replay").mkdir(parents=True, exist_ok=True)
+    # DVC wants every output that it lists to be there, also where nothing is replayed or asked.
+    for folder in ("data/replay", "results/tasks"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
 
 
 wildcard_constraints:

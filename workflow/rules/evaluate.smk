@@ -25,9 +25,39 @@ rule evaluate:
         "--out results/evaluation/{wildcards.lineage} 2>&1 | tee -i {log}"
 
 
+rule tasks:
+    input:
+        run="runs/{lineage}/manifest.json",
+        raw=expand(
+            "data/raw/{language}/manifest.json", language=EXPERIMENT.tasks["samples"]
+        ),
+    output:
+        "results/tasks/{lineage}/manifest.json",
+    log:
+        "logs/tasks/{lineage}.log",
+    benchmark:
+        "logs/tasks/{lineage}.tsv"
+    threads: EXPERIMENT.params.train.threads
+    resources:
+        gpu=GPU,
+        mem_mb=4000,
+    params:
+        spec=spec(lambda w: EXPERIMENT.tasks),
+        raw=expand("data/raw/{language}", language=EXPERIMENT.tasks["samples"]),
+    shell:
+        "palimpsest --label tasks/{wildcards.lineage} tasks --spec {params.spec:q} "
+        "--parent runs/{wildcards.lineage} --raw {params.raw:q} "
+        "--out results/tasks/{wildcards.lineage} 2>&1 | tee -i {log}"
+
+
 rule gather:
     input:
         each_checkpoint("results/evaluation/{lineage}/manifest.json", EXPERIMENT.arms),
+        (
+            each_checkpoint("results/tasks/{lineage}/manifest.json", EXPERIMENT.arms)
+            if EXPERIMENT.tasks["tasks"]
+            else []
+        ),
         each_language("data/raw/{language}/manifest.json"),
         each_language("data/corpus/{language}/manifest.json"),
     output:
@@ -37,6 +67,11 @@ rule gather:
         matrix="results/plots/loss_matrix.csv",
         forgetting="results/plots/forgetting.csv",
         ledger="results/plots/ledger.csv",
+        alignment="results/plots/alignment.csv",
+        tables=expand(
+            "results/tables/{table}.csv",
+            table=["headline", "ledger", "data", "sources", "dropped", "tasks"],
+        ),
     log:
         "logs/gather.log",
     benchmark:
@@ -52,6 +87,8 @@ rule report:
     input:
         eval_all="results/eval_all.json",
         curves="results/plots/loss_curves.csv",
+        alignment="results/plots/alignment.csv",
+        scaling="results/scaling.json",
         corpora=each_language("data/corpus/{language}/manifest.json"),
     output:
         "results/report.html",
@@ -65,7 +102,8 @@ rule report:
         corpora=each_language("data/corpus/{language}"),
     shell:
         "palimpsest --label report report --eval-all {input.eval_all} --curves {input.curves} "
-        "--corpora {params.corpora:q} --out {output} 2>&1 | tee -i {log}"
+        "--alignment {input.alignment} --scaling {input.scaling} --corpora {params.corpora:q} "
+        "--out {output} 2>&1 | tee -i {log}"
 
 
 rule sweep:
@@ -85,3 +123,19 @@ rule sweep:
         spec=spec(lambda w: EXPERIMENT.swept()),
     shell:
         "palimpsest --label sweep sweep --spec {params.spec:q} 2>&1 | tee -i {log}"
+
+
+rule scaling:
+    input:
+        "results/sweep.json",
+    output:
+        "results/scaling.json",
+    log:
+        "logs/scaling.log",
+    benchmark:
+        "logs/scaling.tsv"
+    threads: 1
+    params:
+        revision=recipe.REVISIONS["scaling"],
+    shell:
+        "palimpsest --label scaling scaling --sweep {input} --out {output} 2>&1 | tee -i {log}"

@@ -62,6 +62,7 @@ rule train:
         # Not params: those are what a change of reruns, and these shape nothing.
         checkpoint_interval=EXPERIMENT.params.train.checkpoint_interval,
         keep_checkpoints=EXPERIMENT.params.train.keep_checkpoints,
+        loggers=" ".join(EXPERIMENT.params.train.loggers),
     params:
         spec=spec(lambda w: lineage_of(w).spec),
         launch=launch,
@@ -74,7 +75,7 @@ rule train:
         "{params.launch} --label {wildcards.lineage} train --spec {params.spec:q} --parent {params.parent:q} "
         "--tokens {params.tokens:q} --tokenizer data/tokenizer {params.pool:q} "
         "--checkpoint-interval {resources.checkpoint_interval} "
-        "--keep-checkpoints {resources.keep_checkpoints} "
+        "--keep-checkpoints {resources.keep_checkpoints} --loggers {resources.loggers} "
         "--out runs/{wildcards.lineage} 2>&1 | tee -i {log}"
 
 
@@ -84,4 +85,8 @@ localrules:
 
 rule train_all:
     input:
-        each_checkpoint("runs/{lineage}/manifest.json", EXPERIMENT.arms),
+        each_checkpoint(
+            "runs/{lineage}/manifest.json",
+            EXPERIMENT.arms,
+            *(arms for _, arms in EXPERIMENT.sweep),
+        ),

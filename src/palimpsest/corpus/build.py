@@ -28,7 +28,7 @@ from palimpsest.corpus.tally import Tally
 from palimpsest.corpus.units import Units
 from palimpsest.corpus.write import write_lines
 from palimpsest.errors import DataError
-from palimpsest.params.section import expand
+from palimpsest.paths import expand
 from palimpsest.recipe import placeless
 
 logger = logging.getLogger(__name__)

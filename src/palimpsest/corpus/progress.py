@@ -31,8 +31,10 @@ class Progress:
             return
         self._last = now
         elapsed = now - self._start
-        left = elapsed * (self._total - done_bytes) / max(1, done_bytes - self._before)
+        read = done_bytes - self._before
+        # Bytes are counted by whole pieces of files, so that at first there may be none.
+        left = f", about {elapsed * (self._total - done_bytes) / read:.0f} s left" if read else ""
         logger.info(
-            "%s: %s documents, %.0f/s, %.0f %% kept, about %.0f s left",
+            "%s: %s documents, %.0f/s, %.0f %% kept%s",
             self._language, f"{self._documents:,}", self._documents / elapsed, 100 * self._kept / self._documents, left,
         )  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Any
 
 from palimpsest.artifact import Manifest, file_digest, read_json
 from palimpsest.errors import DataError
-from palimpsest.params.section import expand
+from palimpsest.paths import expand
 from palimpsest.raw.inventory import fixed_part
 
 REFERENCES = "references.json"

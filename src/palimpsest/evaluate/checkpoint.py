@@ -1,4 +1,4 @@
-"""A checkpoint's row of the loss matrix: its held-out loss on every language, document by document."""
+"""One checkpoint's row of the loss matrix, document by document, and samples of what it writes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from tokenizers import Tokenizer
 
 from palimpsest.artifact import Manifest, read_manifest, write_json, write_manifest
-from palimpsest.losses import document_losses, take_documents
+from palimpsest.evaluate.generate import write_samples
+from palimpsest.losses import DocumentLosses, document_losses, take_documents
 from palimpsest.model import best_device, load_model
 from palimpsest.tokens.sequences import Documents
 
@@ -18,33 +20,40 @@ logger = logging.getLogger(__name__)
 
 
 def build(spec: dict[str, Any], run: Path, tokenizer: Path, tokens: dict[str, Path], out: Path) -> Manifest:
-    """Write results/evaluation/{lineage}: nats, tokens and bytes of every held-out document by language."""
-    settings = spec["evaluate"]
+    """Write results/evaluation/{lineage}: nats, tokens and bytes of every held-out document, and samples."""
     inputs = {"run": read_manifest(run, "run"), "tokenizer": read_manifest(tokenizer, "tokenizer")}
     torch.set_num_threads(spec["threads"])
     torch.use_deterministic_algorithms(True)
     model = load_model(run, best_device())
     token_bytes = np.load(tokenizer / "token_bytes.npy", allow_pickle=False)
-    found, counts = {}, {}
+    words = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    found, samples, counts = {}, {}, {}
     for language in spec["languages"]:
         inputs[f"tokens/{language}"] = read_manifest(tokens[language], "tokens")
         documents = Documents(tokens[language], "validation")
-        losses = document_losses(
-            model,
-            take_documents(documents, settings["max_tokens"], settings["max_document_tokens"]),
-            end_of_text=documents.end_of_text,
-            token_bytes=token_bytes,
-            context_length=spec["context_length"],
-            batch_size=settings["batch_size"],
-        )
-        found[language] = {
-            "nats": losses.nats.tolist(),
-            "tokens": losses.tokens.tolist(),
-            "bytes": losses.bytes.tolist(),
-        }
+        losses = _losses(spec, model, documents, token_bytes)
+        found[language] = {key: getattr(losses, key).tolist() for key in ("nats", "tokens", "bytes")}
         counts[language] = {"nats_per_token": losses.nats_per_token, "bits_per_byte": losses.bits_per_byte}
         logger.info("%s: %.4f nats per token, %.4f bits per byte", language, *counts[language].values())
-    write_json(out / "losses.json", found)
+        if number := spec["evaluate"]["sample_tokens"]:
+            samples[language] = write_samples(
+                model, words, documents, documents.end_of_text, spec["context_length"], number
+            )
+    files = {"losses.json": found} | ({"samples.json": samples} if samples else {})
+    for name, value in files.items():
+        write_json(out / name, value)
     return write_manifest(
-        out, stage="evaluation", params=spec, inputs=inputs, files=[out / "losses.json"], counts=counts
+        out, stage="evaluation", params=spec, inputs=inputs, files=[out / name for name in files], counts=counts
+    )
+
+
+def _losses(spec: dict[str, Any], model: Any, documents: Documents, token_bytes: np.ndarray) -> DocumentLosses:
+    settings = spec["evaluate"]
+    return document_losses(
+        model,
+        take_documents(documents, settings["max_tokens"], settings["max_document_tokens"]),
+        end_of_text=documents.end_of_text,
+        token_bytes=token_bytes,
+        context_length=spec["context_length"],
+        batch_size=settings["batch_size"],
     )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from palimpsest.artifact import Manifest
+from palimpsest.artifact import Manifest, read_json, read_manifest
 from palimpsest.evaluate import metrics
 
 Run = dict[str, Any]
+Arms = Mapping[str, Mapping[str, str]]
 
 
 def ancestors(lineage: str) -> list[str]:
@@ -27,8 +28,37 @@ def row_name(lineage: str) -> str:
     return "init" if len(parts) == 1 else parts[-1].split(".")[0].split("+")[0]
 
 
+def read_runs(root: Path, arms: Arms, resamples: int, *, tasks: bool = False) -> dict[str, Run]:
+    """The entry in eval_all.json of every checkpoint of ``arms`` (arm → seed → last lineage), by path.
+
+    ``root`` holds runs/ and results/. ``tasks``: whether zero-shot tasks were asked for; else results/tasks/ is not
+    looked at. Raises ArtifactError naming the folder where a checkpoint was not evaluated.
+    """
+    paths = {path for seeds in arms.values() for last in seeds.values() for path in ancestors(last)}
+    return {path: _read_run(root, path, resamples, tasks) for path in sorted(paths)}
+
+
+def _read_run(root: Path, path: str, resamples: int, tasks: bool) -> Run:
+    evaluation = read_manifest(root / "results" / "evaluation" / path, "evaluation")
+    columns = read_json(evaluation.folder / "losses.json")
+    losses = {language: columns[language] for language in evaluation.params["languages"]}
+    # Not written where no tokens were asked for.
+    samples = read_json(evaluation.folder / "samples.json") if "samples.json" in evaluation.files else {}
+    found = read_tasks(root, path) if tasks else {}
+    scores = {task: {key: entry[key] for key in ("value", "stderr", "documents")} for task, entry in found.items()}
+    run = describe_run(path, read_manifest(root / "runs" / path, "run"), losses, resamples)
+    return run | {"tasks": scores, "samples": samples}
+
+
+def read_tasks(root: Path, lineage: str) -> dict[str, dict[str, Any]]:
+    """A checkpoint's tasks.json; docs/formats.md says what an entry holds."""
+    folder = read_manifest(root / "results" / "tasks" / lineage, "tasks").folder
+    tasks: dict[str, dict[str, Any]] = read_json(folder / "tasks.json")
+    return tasks
+
+
 def describe_run(lineage: str, run: Manifest, losses: Mapping[str, Any], resamples: int) -> Run:
-    """One checkpoint's entry in eval_all.json."""
+    """One checkpoint's entry in eval_all.json, but for its tasks and samples."""
     parent = ancestors(lineage)[:-1]
     return {
         "stage": row_name(lineage),
@@ -60,6 +90,7 @@ def describe_arm(lineages: Mapping[str, str], runs: Mapping[str, Run]) -> dict[s
     chains = [[runs[path] for path in ancestors(last)] for last in lineages.values()]
     loss = [{run["stage"]: _column(run, "nats_per_token") for run in chain} for chain in chains]
     bits = [{run["stage"]: _column(run, "bits_per_byte") for run in chain} for chain in chains]
+    tasks = [{run["stage"]: _scores(run) for run in chain if run["tasks"]} for chain in chains]
     staged = "joint" not in loss[0]
     per_language: dict[str, Callable[[metrics.Matrix], dict[str, float]]] = {
         "forgetting": metrics.forgetting,
@@ -77,11 +108,16 @@ def describe_arm(lineages: Mapping[str, str], runs: Mapping[str, Run]) -> dict[s
         "tokens": {kind: sum(ledger[f"{kind}_tokens"] for ledger in ledgers) for kind in ("new", "replayed", "total")},
         "flops": sum(ledger["flops"] for ledger in ledgers),
         "lineages": {seed: ancestors(last) for seed, last in lineages.items()},
+        "tasks": _over_seeds(tasks),
     }
 
 
 def _column(run: Run, unit: str) -> dict[str, float]:
     return {language: loss[unit] for language, loss in run["loss"].items()}
+
+
+def _scores(run: Run) -> dict[str, float]:
+    return {task: score["value"] for task, score in run["tasks"].items()}
 
 
 def _over_seeds(values: Sequence[Any]) -> Any:

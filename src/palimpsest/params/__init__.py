@@ -17,9 +17,10 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from palimpsest.errors import ParamsError
 from palimpsest.params.cleaning import Corpus
-from palimpsest.params.section import Section, expand
+from palimpsest.params.section import Section
 from palimpsest.params.sources import KINDS
 from palimpsest.params.training import Evaluate, Mer, Model, Replay, Tokenizer, Train
+from palimpsest.paths import expand
 
 Arm = Literal["sequential", "replay", "reptile", "mer", "joint"]
 
@@ -43,7 +44,9 @@ class Params(Section):
     )
     evaluate: Evaluate = Evaluate()
     sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
-        {}, description="dotted key → values; results/sweep.json has every combination"
+        {},
+        description="dotted key → values, or any name → mappings of dotted keys that go together; results/sweep.json "
+        "has every combination, results/scaling.json what it says of model size",
     )
 
     @model_validator(mode="after")
@@ -64,7 +67,18 @@ class Params(Section):
 
 
 def parse(values: Any, origin: str) -> Params:
-    """Validate the contents of a params file; every problem is named by key, value and what is allowed."""
+    """As ``validate``, and the files that are named must be there."""
+    params = validate(values, origin)
+    for key, pattern in _patterns(params, values):
+        if next(glob.iglob(expand(pattern), recursive=True), None) is None:
+            raise ParamsError(f"{origin}: {key}: {pattern!r} matches no file")
+    if (path := params.tokenizer.path) and not Path(expand(path)).is_file():
+        raise ParamsError(f"{origin}: tokenizer.path: {path!r}: no such file")
+    return params
+
+
+def validate(values: Any, origin: str) -> Params:
+    """The contents of a params file, typed; every problem is named by key, value and what is allowed."""
     if not isinstance(values, dict):
         raise ParamsError(f"{origin}: expected keys and values, found {type(values).__name__}")
     try:
@@ -72,11 +86,6 @@ def parse(values: Any, origin: str) -> Params:
     except ValidationError as error:
         problems = (_explain(problem, values) for problem in error.errors())
         raise ParamsError("\n".join(f"{origin}: {problem}" for problem in problems)) from None
-    for key, pattern in _patterns(params, values):
-        if next(glob.iglob(expand(pattern), recursive=True), None) is None:
-            raise ParamsError(f"{origin}: {key}: {pattern!r} matches no file")
-    if (path := params.tokenizer.path) and not Path(path).is_file():
-        raise ParamsError(f"{origin}: tokenizer.path: {path!r}: no such file")
     for point in grid(params.sweep):
         if point:
             override(params, point, origin)
@@ -85,26 +94,34 @@ def parse(values: Any, origin: str) -> Params:
 
 def load(path: Path) -> Params:
     """Read and validate a params file."""
+    return parse(read(path), str(path))
+
+
+def read(path: Path) -> Any:
+    """The contents of a params file, not yet validated."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: not valid YAML: {error}") from None
-    return parse(values, str(path))
 
 
 def grid(sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """Every combination of the sweep's values, the last key running fastest; one empty point for an empty sweep."""
+    """Every combination of the sweep's values, the last key running fastest; one empty point for an empty sweep.
+
+    A value that is itself a mapping of dotted keys sets all of them: a size of the model, say, with its learning rate.
+    """
     points: list[dict[str, Any]] = [{}]
     for key, values in sweep.items():
-        points = [point | {key: value} for point in points for value in values]
+        settings = [value if isinstance(value, dict) else {key: value} for value in values]
+        points = [point | setting for point in points for setting in settings]
     return points
 
 
 # A point of a sweep shares the data and the evaluation with the others, so that only what shapes a training may differ.
 _SWEPT = re.compile(
-    r"(model|replay|mer|train)\.(?!context_length|threads|checkpoint_interval|keep_checkpoints|eval_)\w+"
+    r"(model|replay|mer|train)\.(?!context_length|threads|checkpoint_interval|keep_checkpoints|loggers|eval_)\w+"
 )
 
 
@@ -123,7 +140,7 @@ def override(params: Params, point: dict[str, Any], origin: str = "sweep") -> Pa
         if key not in known[section]:
             raise ParamsError(f"{origin}: sweep: {dotted!r} is not a key of params.yaml")
         values.setdefault(section, {})[key] = value
-    return parse(values, f"{origin}: sweep {point}")
+    return validate(values, f"{origin}: sweep {point}")
 
 
 def _patterns(params: Params, values: dict[str, Any]) -> Iterator[tuple[str, str]]:

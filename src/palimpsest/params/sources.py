@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
-from palimpsest.params.section import Section, expand
+from palimpsest.params.section import Section
+from palimpsest.paths import expand
 
 _NAME = r"[a-z0-9]+(-[a-z0-9]+)*"
 _REVISION = r"[0-9a-f]{40}"

@@ -11,7 +11,16 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from palimpsest.artifact import file_digest, fingerprint
 from palimpsest.errors import ParamsError
-from palimpsest.params.section import Section, expand
+from palimpsest.params.section import Section
+from palimpsest.paths import expand
+
+
+def _check_origin(section: Tokenizer | Model) -> None:
+    """What is given is a file or a commit on the hub."""
+    if section.path and section.hub:
+        raise ValueError("path and hub are both set; set one of them to null")
+    if bool(section.hub) != bool(section.revision):
+        raise ValueError("hub and revision go together: the commit hash pins what hub means")
 
 
 class Tokenizer(Section):
@@ -27,17 +36,14 @@ class Tokenizer(Section):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Self:
-        if self.path and self.hub:
-            raise ValueError("path and hub are both set; set one of them to null")
-        if bool(self.hub) != bool(self.revision):
-            raise ValueError("hub and revision go together: the commit hash pins what hub means")
+        _check_origin(self)
         return self
 
 
 class Model(Section):
     """A Llama model with random weights, or any causal LM on disk. A preset names the shape; other keys override it."""
 
-    preset: Literal["nano", "tiny", "small", "99M", "560M", "1B"] = Field("tiny", description="a named shape")
+    preset: Literal["nano", "tiny", "small", "99M", "560M", "1B", "6B"] = Field("tiny", description="a named shape")
     layers: PositiveInt | None = Field(None, description="transformer blocks")
     width: PositiveInt | None = Field(None, description="hidden size")
     heads: PositiveInt | None = Field(None, description="attention heads; must divide the width")
@@ -48,10 +54,19 @@ class Model(Section):
         description="a folder with a Hugging Face causal LM (safetensors) to start from, in its own shape; its "
         "vocabulary must be the tokenizer's, so set tokenizer.path to its tokenizer.json",
     )
+    hub: str | None = Field(
+        None,
+        description="owner/name of a causal LM on the Hugging Face hub, instead of path; set tokenizer.hub likewise",
+    )
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = Field(
+        None, description="commit hash (40 hex digits) of hub"
+    )
 
     @property
     def shape(self) -> dict[str, Any]:
-        """What the first model is made from: layers, width, heads, ffn; or a folder and the hash of its contents."""
+        """What the first model is made from: a shape; a folder and the hash of its contents; a commit on the hub."""
+        if self.hub:
+            return {"hub": self.hub, "revision": self.revision}
         if self.path:
             return {"path": self.path, "content": _content(expand(self.path))}
         return dict(self._sizes)
@@ -60,6 +75,11 @@ class Model(Section):
     def _sizes(self) -> dict[str, int]:
         preset = dict(zip(("layers", "width", "heads", "ffn"), PRESETS[self.preset], strict=True))
         return preset | {key: value for key in preset if (value := getattr(self, key)) is not None}
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Self:
+        _check_origin(self)
+        return self
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
@@ -79,7 +99,9 @@ def _content(folder: str) -> str:
     return fingerprint([[path.name, file_digest(path)] for path in [described, *weights]])
 
 
-# layers, width, heads, ffn. The named sizes are the paper's (99M, 560M, 1B); nano and tiny are for a CPU.
+# layers, width, heads, ffn. 99M, 560M and 1B are the paper's; nano, tiny and small are for a CPU. The paper's 6B is
+# published without its shape: this one keeps the ratio 2.5 of the others' MLPs and has 6.2 billion parameters beside
+# the embeddings.
 PRESETS = {
     "nano": (2, 96, 4, 256),
     "tiny": (4, 128, 4, 352),
@@ -87,6 +109,7 @@ PRESETS = {
     "99M": (16, 512, 8, 1280),
     "560M": (24, 1024, 16, 2560),
     "1B": (24, 1792, 28, 5120),
+    "6B": (32, 4096, 32, 10240),
 }
 
 
@@ -152,8 +175,17 @@ class Train(Section):
     )
     eval_interval: PositiveInt = Field(25, description="steps between points of the validation curves")
     eval_tokens: PositiveInt = Field(4096, description="validation tokens of each language for such a point")
+    alignment_interval: PositiveInt | None = Field(
+        100,
+        description="steps between measurements of the cosine between the gradients of new and of replayed sequences; "
+        "null: none",
+    )
+    loggers: list[Literal["tensorboard", "wandb"]] = Field(
+        [], description="where the lines of metrics.jsonl go too: tensorboard (logs/tensorboard), wandb"
+    )
     checkpoint_interval: PositiveInt = Field(
-        1000, description="steps between checkpoints; this and keep_checkpoints shape nothing: edit them in mid-run"
+        1000,
+        description="steps between checkpoints; this, keep_checkpoints and loggers shape nothing: edit them in mid-run",
     )
     keep_checkpoints: PositiveInt = Field(1, description="checkpoints kept of a training under way, the latest ones")
 
@@ -237,3 +269,16 @@ class Evaluate(Section):
     max_document_tokens: PositiveInt = Field(2048, description="tokens of one document, from its beginning")
     batch_size: PositiveInt = Field(32, description="windows in one forward pass")
     bootstrap: PositiveInt = Field(1000, description="resamples of the documents for the 95 % intervals")
+    sample_tokens: Annotated[int, Field(ge=0)] = Field(
+        40, description="tokens that each checkpoint writes after the beginning of two held-out documents; 0: none"
+    )
+    tasks: list[str] = Field(
+        [],
+        description="zero-shot tasks: names of built-in ones (docs/metrics.md lists them), or task files in "
+        "lm-evaluation-harness's format that read local JSONL",
+    )
+    task_data: str | None = Field(None, description="folder with the data files of the built-in tasks")
+    task_source: Literal["local", "hub"] = Field(
+        "local", description="where built-in tasks take their data: task_data, or the Hugging Face hub"
+    )
+    task_limit: PositiveInt | None = Field(None, description="questions of each task, the first ones; null: all")

@@ -15,7 +15,7 @@ import orjson
 
 from palimpsest.artifact import MANIFEST, Manifest, fingerprint, read_json, write_json, write_manifest
 from palimpsest.errors import ArtifactError, DataError
-from palimpsest.params.section import expand
+from palimpsest.paths import expand
 from palimpsest.raw import dataset, inventory, parts, sample
 from palimpsest.raw.fetch import fetch, named
 from palimpsest.recipe import placeless

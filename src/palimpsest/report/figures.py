@@ -43,6 +43,10 @@ def count(value: int) -> str:
     return f"{value:,}".replace(",", "\u202f")
 
 
+def counted(number: int, noun: str) -> str:
+    return f"{count(number)} {noun}" if number == 1 else f"{count(number)} {noun}s"
+
+
 def compact(value: float) -> str:
     """Three significant digits and a unit: 1.23 M. Billions are B, as the field writes tokens."""
     for unit, factor in (("T", 1e12), ("B", 1e9), ("M", 1e6), ("k", 1e3)):
@@ -69,6 +73,44 @@ def percent(share: float) -> str:
     if 0 < value < 0.05:
         return "<0.1\u202f%"
     return _minus(f"{value:.1f}" if 0 < abs(value) < 9.95 else f"{value:.0f}") + "\u202f%"
+
+
+def rate(share: float) -> str:
+    """A replay rate as it was asked for: 25 %, 12.5 %."""
+    return f"{100 * share:.4g}\u202f%"
+
+
+def series(arm: str, share: float) -> str:
+    """The runs of an arm at one replay rate."""
+    return f"{arm} {rate(share)}" if share else arm
+
+
+def interval(low: float, high: float, digits: int = 3) -> str:
+    """From low to high; a dash would be read as a minus sign where a bound is negative."""
+    return _minus(
+        f"{low:.{digits}f} to {high:.{digits}f}" if min(low, high) < 0 else f"{low:.{digits}f}–{high:.{digits}f}"
+    )
+
+
+def visible(text: str) -> str:
+    """Text that a model wrote, on one line: line breaks as ↵, other controls as their pictures, all else as it is."""
+    return "".join(map(_picture, text))
+
+
+def _picture(letter: str) -> str:
+    code = ord(letter)
+    if letter == "\n":
+        return "\N{DOWNWARDS ARROW WITH CORNER LEFTWARDS}"
+    if code < 0x20:
+        return chr(0x2400 + code)
+    return "\N{REPLACEMENT CHARACTER}" if 0xD800 <= code < 0xE000 or 0x7F <= code < 0xA0 else letter
+
+
+def short(value: float) -> str:
+    """Three significant digits, in powers of ten where that is shorter."""
+    if value and not 1e-3 <= abs(value) < 1e5:
+        return scientific(value)
+    return _minus(_significant(value))
 
 
 def listing(names: list[str], last: str = "and") -> str:

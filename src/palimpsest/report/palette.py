@@ -1,6 +1,7 @@
-"""The colour and dash of each arm. The colours themselves are CSS variables in style.css, for light and dark pages.
+"""The colour, dash and mark of each arm. The colours are CSS variables in style.css, for light and dark pages.
 
-They stay apart for the common colour vision deficiencies (after Okabe and Ito); every line has a dash and a label too.
+They stay apart for the common colour vision deficiencies (after Okabe and Ito); every line has a dash and a label too,
+every mark a shape.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ _KNOWN = {
     "reptile": "2 2.5",
     "joint": "1.5 3",
 }
+_SHAPES = {"sequential": "circle", "replay": "square", "mer": "diamond", "reptile": "triangle", "joint": "hexagon"}
+_OTHER_SHAPES = ("down", "star", "cross", "pentagon")
 _DASHES = ("10 3", "4 2 1 2", "6 2 2 2")
 _EXTRA_COLOURS = 3
 
@@ -27,6 +30,7 @@ class Style:
     name: str
     colour: str
     dash: str | None
+    shape: str
 
 
 def styles(arms: Sequence[str]) -> dict[str, Style]:
@@ -37,6 +41,7 @@ def styles(arms: Sequence[str]) -> dict[str, Style]:
 
 def _style(key: int, arm: str, spare: int | None) -> Style:
     if spare is None:
-        return Style(key=key, name=arm, colour=f"var(--arm-{arm})", dash=_KNOWN[arm])
+        return Style(key=key, name=arm, colour=f"var(--arm-{arm})", dash=_KNOWN[arm], shape=_SHAPES[arm])
     colour = f"var(--arm-other-{spare % _EXTRA_COLOURS + 1})"
-    return Style(key=key, name=arm, colour=colour, dash=_DASHES[spare // _EXTRA_COLOURS % len(_DASHES)])
+    dash = _DASHES[spare // _EXTRA_COLOURS % len(_DASHES)]
+    return Style(key=key, name=arm, colour=colour, dash=dash, shape=_OTHER_SHAPES[spare % len(_OTHER_SHAPES)])

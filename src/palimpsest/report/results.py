@@ -27,6 +27,16 @@ Matrix = dict[str, dict[str, Quantity]]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Task:
+    """A zero-shot task: what it measures, in which language, and what guessing gets."""
+
+    name: str
+    language: str | None
+    metric: str
+    chance: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ledger:
     """What a stage (or a whole arm) trained on, in tokens and floating-point operations."""
 
@@ -37,8 +47,17 @@ class Ledger:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Span:
+    """The steps of a stage, counted from the start of the lineage, and the share of each batch that is replayed."""
+
+    start: int
+    end: int
+    rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One method over all the stages. ``loss`` is in nats per token; ``matrix`` rows follow ``stages``."""
+    """One method over all the stages. ``loss`` is in nats per token; the rows of it and of ``tasks`` are stages."""
 
     name: str
     stages: list[str]
@@ -49,6 +68,8 @@ class Arm:
     learned: Quantity | None
     ledger: Ledger | None
     by_stage: dict[str, Ledger]
+    spans: dict[str, Span]
+    tasks: Matrix
     lineages: dict[str, list[str]]
 
     @property
@@ -59,6 +80,10 @@ class Arm:
     @property
     def is_reference(self) -> bool:
         return self.name == REFERENCE
+
+    def rate(self, stage: str) -> float:
+        """The share of each batch of a stage that is replayed; 0 where nothing is."""
+        return self.spans[stage].rate if stage in self.spans else 0.0
 
     @property
     def mean_forgetting(self) -> float | None:
@@ -74,6 +99,7 @@ class Results:
     sample: bool
     languages: list[str]
     arms: list[Arm]
+    tasks: list[Task]
     raw: Mapping[str, Any]
 
     @property
@@ -94,6 +120,26 @@ class Results:
     def arm(self, name: str) -> Arm | None:
         return next((arm for arm in self.arms if arm.name == name), None)
 
+    @property
+    def rates(self) -> dict[str, list[float]]:
+        """Stage → the rates, rising, at which some arm replays in it; stages in which none does are left out."""
+        found = {stage: sorted({rate for arm in self.arms if (rate := arm.rate(stage))}) for stage in self.languages}
+        return {stage: rates for stage, rates in found.items() if rates}
+
+    def run(self, arm: Arm, stage: str) -> tuple[str, Mapping[str, Any]]:
+        """The lineage of the arm's first seed after a stage, and its entry; both empty where that is not known."""
+        chain = next(iter(arm.lineages.values()), [])
+        path = dict(zip(arm.stages, chain, strict=False)).get(stage, "")
+        return path, (self.raw.get("runs") or {}).get(path) or {}
+
+    def interval(self, arm: Arm, stage: str, language: str) -> tuple[float, float] | None:
+        """The bootstrap interval over documents of a loss that stands for one seed; several seeds have a spread."""
+        loss = arm.loss.get(stage, {}).get(language)
+        if loss is None or loss.n != 1:
+            return None
+        ci95 = ((self.run(arm, stage)[1].get("loss") or {}).get(language) or {}).get("ci95")
+        return (float(ci95[0]), float(ci95[1])) if ci95 else None
+
     def compute(self, arm: Arm) -> float | None:
         """Training FLOPs relative to the sequential arm."""
         base = self.arm("sequential")
@@ -113,13 +159,17 @@ def parse(value: Any, origin: str = "eval_all.json") -> Results:
     if found != FORMAT:
         raise ArtifactError(f"{origin}: format is {found!r}, expected {FORMAT!r}; run the evaluation again")
     try:
+        params, tasks = value.get("params") or {}, value.get("tasks") or {}
         return Results(
             sample=bool(value.get("sample")),
             languages=list(value["languages"]),
-            arms=[_arm(name, value) for name in _order(value["arms"], (value.get("params") or {}).get("arms") or [])],
+            arms=[_arm(name, value) for name in _order(value["arms"], params.get("arms") or [])],
+            tasks=[
+                _task(name, tasks[name]) for name in _order(tasks, (params.get("evaluate") or {}).get("tasks") or [])
+            ],
             raw=value,
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtifactError(f"{origin}: {error!r} where {FORMAT} was expected; run the evaluation again") from None
 
 
@@ -134,6 +184,7 @@ def _arm(name: str, results: Mapping[str, Any]) -> Arm:
     chain = next(iter(lineages.values()), [])
     forgetting = _quantities(value.get("forgetting") or {})
     tokens, flops = value.get("tokens"), value.get("flops")
+    first = [runs[path] for path in chain if path in runs]
     return Arm(
         name=name,
         stages=list(value["stages"]),
@@ -143,8 +194,20 @@ def _arm(name: str, results: Mapping[str, Any]) -> Arm:
         retained=_quantity(value.get("retained_loss")),
         learned=_quantity(value.get("learned_loss")),
         ledger=Ledger(flops=flops, **tokens) if tokens and flops is not None else None,
-        by_stage=_stage_ledgers([runs[path] for path in chain if path in runs]),
+        by_stage=_stage_ledgers(first),
+        spans=_spans(first),
+        tasks={stage: _quantities(row) for stage, row in (value.get("tasks") or {}).items()},
         lineages=lineages,
+    )
+
+
+def _task(name: str, value: Mapping[str, Any]) -> Task:
+    chance = value.get("chance")
+    return Task(
+        name=name,
+        language=value.get("language"),
+        metric=str(value["metric"]),
+        chance=None if chance is None else float(chance),
     )
 
 
@@ -168,3 +231,13 @@ def _stage_ledgers(chain: list[Mapping[str, Any]]) -> dict[str, Ledger]:
         for run in chain
         if (ledger := run.get("ledger"))
     }
+
+
+def _spans(chain: list[Mapping[str, Any]]) -> dict[str, Span]:
+    found, start = {}, 0
+    for run in chain:
+        if ledger := run.get("ledger"):
+            replay, end = run.get("replay"), start + ledger["steps"]
+            found[run["stage"]] = Span(start=start, end=end, rate=float(replay["rate"]) if replay else 0.0)
+            start = end
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from palimpsest.report import figures
@@ -86,21 +85,14 @@ def _method(results: Results, arm: Arm) -> str:
     path = next((chain[-1] for chain in arm.lineages.values() if chain), "")
     run = _runs(results).get(path) or {}
     replay, mer = run.get("replay"), run.get("mer")
-    name = arm.name
+    name, rate = arm.name, figures.rate(arm.rate(arm.stages[-1])) if replay else ""
     if replay and mer:
-        return f"With replay in {_rate(replay)} of each batch and Reptile every {mer.get('interval')} steps ({name})"
+        return f"With replay in {rate} of each batch and Reptile every {mer.get('interval')} steps ({name})"
     if replay:
-        return f"With earlier text replayed in {_rate(replay)} of each batch ({name})"
+        return f"With earlier text replayed in {rate} of each batch ({name})"
     if mer:
         return f"With Reptile every {mer.get('interval')} steps and no replay ({name})"
     return f"With {name}"
-
-
-def _rate(replay: Mapping[str, Any]) -> str:
-    try:
-        return figures.percent(float(Decimal(str(replay.get("rate")))))
-    except InvalidOperation:
-        return "a part"
 
 
 def _reference(results: Results) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -27,6 +27,7 @@ class Cell:
 class Row:
     name: str
     style: Style
+    seeds: str
     cells: list[Cell]
 
 
@@ -42,6 +43,7 @@ class Group:
 class Table:
     groups: list[Group]
     rows: list[Row]
+    intervals: bool
 
 
 _Pick = Callable[[Arm], Quantity | None]
@@ -53,12 +55,20 @@ def headline(results: Results, styles: Mapping[str, Style]) -> Table:
     forgot: list[_Pick] = [lambda arm, j=j: arm.forgetting.get(j) for j in results.earlier]  # type: ignore[misc]
     means: list[_Pick] = [lambda arm: arm.retained, lambda arm: arm.learned]
     columns = [
-        *(_column(results.arms, pick, figures.loss) for pick in loss),
+        *(
+            _with_intervals(results, language, _column(results.arms, pick, figures.loss))
+            for language, pick in zip(results.languages, loss, strict=True)
+        ),
         *(_column(results.arms, pick, figures.signed) for pick in forgot),
         *(_column(results.arms, pick, figures.loss) for pick in means),
     ]
     rows = [
-        Row(name=arm.name, style=styles[arm.name], cells=[column[index] for column in columns] + _cost(results, arm))
+        Row(
+            name=arm.name,
+            style=styles[arm.name],
+            seeds=_seeds(arm),
+            cells=[column[index] for column in columns] + _cost(results, arm),
+        )
         for index, arm in enumerate(results.arms)
     ]
     groups = [
@@ -68,7 +78,11 @@ def headline(results: Results, styles: Mapping[str, Style]) -> Table:
         Group(title="Training tokens", columns=["new", "replayed", "total"]),
         Group(title="Compute", columns=["FLOPs", "relative"]),
     ]
-    return Table(groups=[group for group in groups if group.columns], rows=rows)
+    return Table(
+        groups=[group for group in groups if group.columns],
+        rows=rows,
+        intervals=any(results.interval(arm, arm.stages[-1], name) for arm in results.arms for name in arm.final),
+    )
 
 
 def _column(arms: Sequence[Arm], pick: _Pick, write: Callable[[float], str]) -> list[Cell]:
@@ -86,6 +100,22 @@ def _column(arms: Sequence[Arm], pick: _Pick, write: Callable[[float], str]) -> 
         Cell(text=text, note=figures.spread(value) if value else "", best=text == marked and not arm.is_reference)
         for arm, value, text in zip(arms, values, shown, strict=True)
     ]
+
+
+def _with_intervals(results: Results, language: str, column: list[Cell]) -> list[Cell]:
+    """The column with the interval over documents in small print, where one seed has no spread."""
+    return [
+        replace(cell, note=figures.interval(*interval, digits=2))
+        if (interval := arm.stages and results.interval(arm, arm.stages[-1], language))
+        else cell
+        for arm, cell in zip(results.arms, column, strict=True)
+    ]
+
+
+def _seeds(arm: Arm) -> str:
+    """How many seeds the arm's figures are means over, where they are several."""
+    number = max((value.n for value in arm.final.values()), default=1)
+    return f"{number} seeds" if number > 1 else ""
 
 
 def _cost(results: Results, arm: Arm) -> list[Cell]:
@@ -115,6 +145,14 @@ def ink(results: Results, styles: Mapping[str, Style]) -> list[dict[str, Any]]:
         }
         for arm in results.arms
     ]
+
+
+def rates(results: Results) -> str:
+    """The replay rates of the stages that replay: one where they are all alike, else each stage's."""
+    written = {stage: figures.listing([figures.rate(rate) for rate in at]) for stage, at in results.rates.items()}
+    if len(set(written.values())) < 2:
+        return next(iter(written.values()), "")
+    return ", ".join(f"{stage} {rate}" for stage, rate in written.items())
 
 
 def ledger(results: Results, styles: Mapping[str, Style]) -> list[dict[str, Any]]:
@@ -198,6 +236,17 @@ def lineages(results: Results, styles: Mapping[str, Style]) -> list[dict[str, An
         for seed, chain in arm.lineages.items()
         if chain
     ]
+
+
+def revisions(results: Results) -> list[tuple[str, str]]:
+    """Models and datasets of the hub that the params name, each with its revision."""
+    params = results.raw.get("params") or {}
+    model = params.get("model") or {}
+    found = [(model.get("hub"), model.get("revision"))]
+    sources = (params.get("corpus") or {}).get("sources") or {}
+    listed = [source for given in sources.values() for source in given if isinstance(source, Mapping)]
+    found += [(source.get("dataset"), source.get("revision")) for source in listed]
+    return list(dict.fromkeys((str(name), str(revision)) for name, revision in found if name and revision))
 
 
 def params(results: Results) -> str:

@@ -6,7 +6,6 @@ Text is normalised before (NFC), so the tokenizer changes nothing: what is encod
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from palimpsest.artifact import MANIFEST, Manifest, atomic_file, read_manifest, write_manifest
 from palimpsest.errors import DataError
+from palimpsest.paths import expand
 from palimpsest.tokens.byte_level import END_OF_TEXT, end_of_text, token_bytes
 from palimpsest.tokens.encode import Encoder
 from palimpsest.tokens.hub import tokenizer_json
@@ -90,7 +90,7 @@ def _given(settings: Mapping[str, Any]) -> Path | None:
     """The tokenizer.json to use as it is, if one is."""
     if settings["hub"]:
         return tokenizer_json(settings["hub"], settings["revision"])
-    return Path(os.path.expandvars(settings["path"])).expanduser() if settings["path"] else None
+    return Path(expand(settings["path"])) if settings["path"] else None
 
 
 def _read(given: Path) -> bytes:

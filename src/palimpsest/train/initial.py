@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,30 @@ from tokenizers import Tokenizer
 from palimpsest.artifact import Manifest, read_manifest, write_manifest
 from palimpsest.errors import TrainingError
 from palimpsest.flops import training_flops_per_token
+from palimpsest.hub import Repository
 from palimpsest.model import initial_model, pretrained_model, save_model
+from palimpsest.paths import expand
 
 logger = logging.getLogger(__name__)
+
+# Weights in transformers' names alone: some models have the same ones under other names beside them, or in pickles.
+_FILES = (
+    "config.json", "generation_config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json",
+    "model-?????-of-?????.safetensors",
+)  # fmt: skip
 
 
 def build(spec: dict[str, Any], tokenizer: Path, out: Path) -> Manifest:
     """Write runs/{root} for the tokenizer folder's vocabulary."""
     manifest = read_manifest(tokenizer, "tokenizer")
-    if "path" in spec["model"]:
-        model = _adopt(Path(os.path.expanduser(os.path.expandvars(spec["model"]["path"]))), spec, manifest)
+    given = spec["model"]
+    if "hub" in given:
+        model = _adopt(_fetch(given["hub"], given["revision"]), spec, manifest)
+    elif "path" in given:
+        model = _adopt(Path(expand(given["path"])), spec, manifest)
     else:
         vocab_size, end_of_text = manifest.counts["vocab_size"], manifest.counts["end_of_text"]
-        model = initial_model(spec["model"], spec["context_length"], vocab_size, end_of_text, spec["seed"])
+        model = initial_model(given, spec["context_length"], vocab_size, end_of_text, spec["seed"])
     counts = {
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "training_flops_per_token": training_flops_per_token(model.config, spec["context_length"]),
@@ -32,6 +42,20 @@ def build(spec: dict[str, Any], tokenizer: Path, out: Path) -> Manifest:
     logger.info("%s parameters, %s training FLOPs per token", *(f"{value:,}" for value in counts.values()))
     files = save_model(model, out, tokenizer)
     return write_manifest(out, stage="run", params=spec, inputs={"tokenizer": manifest}, files=files, counts=counts)
+
+
+def _fetch(name: str, revision: str) -> Path:
+    """A folder in the hub's cache with a model's description and safetensors; no pickles and no code."""
+    repository = Repository(
+        section="model", name=name, revision=revision, error=TrainingError, instead="give a folder as model.path"
+    )
+    folder = repository.folder(_FILES)
+    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
+        raise TrainingError(
+            f"{repository}: has no config.json with model.safetensors, whole or in parts; save it in that form, and "
+            "give the folder as model.path"
+        )
+    return folder
 
 
 def _adopt(folder: Path, spec: dict[str, Any], tokenizer: Manifest) -> Any:
@@ -42,7 +66,8 @@ def _adopt(folder: Path, spec: dict[str, Any], tokenizer: Manifest) -> Any:
         raise TrainingError(f"{folder}: has {config.vocab_size} embeddings, but data/tokenizer has {size} entries")
     theirs = folder / "tokenizer.json"
     if theirs.is_file() and _vocabulary(theirs) != _vocabulary(tokenizer.folder / "tokenizer.json"):
-        raise TrainingError(f"{theirs}: has other tokens than the shards; set tokenizer.path to this file")
+        how = "tokenizer.path to this file" if "path" in spec["model"] else "tokenizer.hub and .revision as model's"
+        raise TrainingError(f"{theirs}: has other tokens than the shards; set {how}")
     if config.max_position_embeddings < spec["context_length"]:
         raise TrainingError(
             f"{folder}: takes {config.max_position_embeddings} tokens, but train.context_length is "

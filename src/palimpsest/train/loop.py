@@ -7,6 +7,7 @@ alone, so a run that was killed and goes on from its last checkpoint ends with t
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,26 +17,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from palimpsest.artifact import (
-    Manifest,
-    file_digest,
-    fingerprint,
-    read_json,
-    read_manifest,
-    write_json,
-    write_manifest,
-)  # fmt: skip
+from palimpsest.artifact import Manifest, file_digest, fingerprint, read_json, read_manifest, write_json, write_manifest
 from palimpsest.flops import training_flops_per_token
 from palimpsest.losses import document_losses, take_documents
 from palimpsest.model import copy_description
 from palimpsest.tokens.sequences import Documents
+from palimpsest.train import metrics
+from palimpsest.train.alignment import Alignment
 from palimpsest.train.batches import Batches
+from palimpsest.train.card import write_card
 from palimpsest.train.checkpoint import Checkpoints, State, write_tensors
 from palimpsest.train.guard import Guard
 from palimpsest.train.learning_rate import learning_rate
-from palimpsest.train.metrics import MetricsLog, SilentLog, good_norms
-from palimpsest.train.metrics import read as read_metrics
+from palimpsest.train.loggers import Loggers, Training
 from palimpsest.train.network import Network
+from palimpsest.train.optimizer import adamw
 from palimpsest.train.progress import Progress
 from palimpsest.train.ranks import Ranks
 from palimpsest.train.reptile import Reptile
@@ -67,12 +63,13 @@ class Inputs:
 
 
 def train(
-    spec: dict[str, Any], inputs: Inputs, out: Path, checkpoint_interval: int, keep_checkpoints: int = 1
-) -> Manifest:
+    spec: dict[str, Any], inputs: Inputs, out: Path, checkpoint_interval: int,
+    keep_checkpoints: int = 1, loggers: Sequence[str] = (),
+) -> Manifest:  # fmt: skip
     """Train the stage of ``spec`` and write runs/{lineage}; goes on from the last checkpoint of an equal training.
 
-    Called by each of the spec's processes alike; the first one writes. Raises TrainingError when the loss is not
-    finite, or after a SIGINT, SIGTERM or SIGUSR1, once a checkpoint is kept.
+    Called by each of the spec's processes alike; the first one writes, and tells the ``loggers``. Raises TrainingError
+    when the loss is not finite, after a SIGINT, SIGTERM or SIGUSR1 once a checkpoint is kept, or for want of a logger.
     """
     manifests = inputs.manifests()
     ranks = Ranks(spec["train"]["processes"])
@@ -82,7 +79,7 @@ def train(
     if ranks.agreed(ranks.first and stage.is_finished()):
         logger.info("%s was trained before with equal params and inputs", out)
     else:
-        stage.run(checkpoint_interval)
+        stage.run(checkpoint_interval, loggers)
     if ranks.first:
         write_manifest(
             out,
@@ -104,16 +101,18 @@ class Stage:
     ) -> None:
         self.spec, self.inputs, self.out, self.ranks = spec, inputs, out, ranks
         self.settings: dict[str, Any] = spec["train"]
-        self.identity = fingerprint({"spec": spec, "inputs": digests})
+        self.digests, self.identity = digests, fingerprint({"spec": spec, "inputs": digests})
         torch.set_num_threads(self.settings["threads"])
         torch.use_deterministic_algorithms(True)
+        # Nothing here reads memory that it did not write; filling it first costs a twentieth of a step.
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         self.batches = Batches(spec, inputs.tokens, inputs.pool)
         end_of_text = read_manifest(inputs.tokenizer, "tokenizer").counts["end_of_text"]
         self.network = Network(inputs.parent, self.settings, ranks, end_of_text)
         self.flops_per_token = training_flops_per_token(self.network.model.config, self.batches.context_length)
         names, mer = self.network.names, spec["mer"]
         reptile = Reptile(list(names), mer["interval"], mer["step_size"]) if mer else None
-        self.state = State(names=names, optimizer=_adamw(names, self.settings), reptile=reptile)
+        self.state = State(names=names, optimizer=adamw(names, self.settings), reptile=reptile)
         anywhere = {key: value for key, value in self.settings.items() if key not in _PLACEMENT}
         continued = fingerprint({"spec": spec | {"train": anywhere}, "inputs": digests})
         self.checkpoints = Checkpoints(out, continued, ranks, keep)
@@ -128,17 +127,18 @@ class Stage:
             for name, digest in state["files"].items()
         )
 
-    def run(self, checkpoint_interval: int) -> None:
+    def run(self, checkpoint_interval: int, loggers: Sequence[str]) -> None:
         """From the parent's weights, or the last checkpoint, to the end of the stage."""
         stop = StopRequest()
         if self.ranks.first:
             self.out.mkdir(parents=True, exist_ok=True)
             (self.out / STATE).unlink(missing_ok=True)
         start = self._restore()
-        log = MetricsLog(self.out / "metrics.jsonl", start) if self.ranks.first else SilentLog()
-        self.guard = Guard(self.settings["spike_factor"], good_norms(self.out / "metrics.jsonl"))
+        self.log = log = self._open_log(start, loggers) if self.ranks.first else metrics.SilentLog()
+        self.alignment = Alignment(self.spec, self.batches, self.network, self.ranks, self._backward, log)
+        self.guard = Guard(self.settings["spike_factor"], metrics.good_norms(self.out / "metrics.jsonl"))
         if start == 0 and self.spec["stage"] == 1:
-            self._validate(log, 0)
+            self._validate(0)
         progress = Progress(start, self.batches, self.flops_per_token, self.ranks)
         self.network.model.train()
         for step in range(start, len(self.batches)):
@@ -147,7 +147,7 @@ class Stage:
             progress.show(step + 1, losses["loss"])
             done, last = step + 1, step + 1 == len(self.batches)
             if last or done % self.settings["eval_interval"] == 0:
-                self._validate(log, done)
+                self._validate(done)
             stopping = self.ranks.any(stop.requested) and not last
             if stopping or (not last and done % checkpoint_interval == 0):
                 log.sync()
@@ -158,8 +158,16 @@ class Stage:
         self._finish()
 
     def _fail(self, message: str) -> NoReturn:
+        self.log.close()
         self.checkpoints.wait()
         self.ranks.fail(message)
+
+    def _open_log(self, start: int, loggers: Sequence[str]) -> metrics.MetricsLog:
+        training = Training(
+            spec=self.spec, out=self.out, start=start, fingerprint=self.checkpoints.fingerprint,
+            flops_per_token=self.flops_per_token, device=self.ranks.device,
+        )  # fmt: skip
+        return metrics.MetricsLog(self.out / "metrics.jsonl", start, Loggers(loggers, training))
 
     def _restore(self) -> int:
         """Take up the parent's optimiser, then whatever a checkpoint of this training holds."""
@@ -182,6 +190,7 @@ class Stage:
         for group in optimizer.param_groups:
             group["lr"] = rate
         per_sequence = self._backward(torch.from_numpy(rows).to(self.ranks.device), len(is_replayed))
+        self.alignment.at_step(step + 1)
         norm = whole(torch.nn.utils.clip_grad_norm_(list(self.state.names), self.settings["grad_clip"]))
         loss = float(per_sequence.mean())
         skipped = self._is_skipped(step, loss, float(norm))
@@ -189,7 +198,8 @@ class Stage:
             optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if reptile:
-            reptile.after_step(step + 1, last=step + 1 == len(self.batches))
+            with self.alignment.around_interpolation(step + 1):
+                reptile.after_step(step + 1, last=step + 1 == len(self.batches))
         apart = {"loss_new": per_sequence[~is_replayed], "loss_replayed": per_sequence[is_replayed]}
         return {
             "loss": loss,
@@ -221,18 +231,20 @@ class Stage:
         """
         widest = -(-sequences // self.ranks.count)
         counted, tokens = len(rows), sequences * self.batches.context_length
+        weights = F.pad(torch.full((counted,), self.ranks.count / tokens), (0, widest - counted)).to(rows.device)
         rows = F.pad(rows, (0, 0, 0, widest - counted))
         parts: list[Tensor] = []
         micro = self.settings["micro_batch_size"] or widest
         for begin in range(0, widest, micro):
-            losses = self.network.losses(rows[begin : begin + micro])[: max(0, counted - begin)]
+            chosen = slice(begin, begin + micro)
+            total, losses = self.network.losses(rows[chosen], weights[chosen])
             self.network.send_gradients(begin + micro >= widest)
-            torch.autograd.backward(losses.sum() * self.ranks.count / tokens)
-            parts.append(losses.detach().mean(dim=1))
-        per_sequence: np.ndarray = self.ranks.gather(torch.cat(parts), sequences).cpu().numpy()
+            torch.autograd.backward(total)
+            parts.append(losses.mean(dim=1))
+        per_sequence: np.ndarray = self.ranks.gather(torch.cat(parts)[:counted], sequences).cpu().numpy()
         return per_sequence
 
-    def _validate(self, log: MetricsLog | SilentLog, step: int) -> None:
+    def _validate(self, step: int) -> None:
         """A point of the validation curves: the held-out loss of every language, also of those still to come."""
         limit, curve = self.settings["eval_tokens"], {}
         token_bytes = np.load(self.inputs.tokenizer / "token_bytes.npy", allow_pickle=False)
@@ -249,7 +261,7 @@ class Stage:
                 )
             curve[language] = losses.nats_per_token
         tokens = min(step * self.batches.schedule.batch_size, self.batches.schedule.total) * self.batches.context_length
-        log.write(step=step, tokens=tokens, validation=curve)
+        self.log.write(step=step, tokens=tokens, validation=curve)
 
     def _finish(self) -> None:
         """Leave the model in Hugging Face's format and the optimiser; state.json, last, says that both are whole."""
@@ -261,11 +273,11 @@ class Stage:
         write_tensors(weights, self.out / "model.safetensors")
         files = [
             *copy_description(self.inputs.parent, self.out),
+            write_card(self.out, self.spec, self.counts(), self.digests, self.identity),
             *(self.out / name for name in ("model.safetensors", "optimizer.safetensors", "metrics.jsonl")),
         ]
         written = {path.name: file_digest(path) for path in files}
-        state = {"step": len(self.batches), "fingerprint": self.identity, "files": written}
-        write_json(self.out / STATE, state)
+        write_json(self.out / STATE, {"step": len(self.batches), "fingerprint": self.identity, "files": written})
         self.checkpoints.remove()
 
     def counts(self) -> dict[str, Any]:
@@ -274,18 +286,5 @@ class Stage:
             "ledger": self.batches.ledger(self.flops_per_token),
             "parameters": sum(weight.numel() for weight in self.state.names),
             "training_flops_per_token": self.flops_per_token,
-            "skipped": sum("skipped" in line for line in read_metrics(self.out / "metrics.jsonl")),
+            "skipped": sum("skipped" in line for line in metrics.read(self.out / "metrics.jsonl")),
         }
-
-
-def _adamw(names: dict[Tensor, str], settings: dict[str, Any]) -> torch.optim.AdamW:
-    """AdamW that decays matrices and leaves gains alone."""
-    matrices = [weight for weight in names if weight.ndim >= 2]
-    gains = [weight for weight in names if weight.ndim < 2]
-    return torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": settings["weight_decay"]}, {"params": gains, "weight_decay": 0.0}],
-        lr=settings["learning_rate"],
-        betas=(settings["beta1"], settings["beta2"]),
-        eps=settings["epsilon"],
-        fused=True,
-    )

@@ -1,4 +1,4 @@
-"""metrics.jsonl: the losses of a stage, a line for each step and each point of the validation curves.
+"""metrics.jsonl: a line for each step of a stage, each point of the validation curves and each measured alignment.
 
 Numbers are JSON's, so what is not finite is left out: a line of a ``skipped`` step may lack its losses and its norm.
 """
@@ -12,29 +12,36 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest.artifact import atomic_file
+from palimpsest.train.loggers import Loggers
 
 
 class MetricsLog:
-    """Appends lines that each hold a ``step``; opening at a step drops the later ones that a killed run left."""
+    """Appends lines that each hold a ``step``; opening at a step drops the later ones that a killed run left.
 
-    def __init__(self, path: Path, step: int) -> None:
+    ``loggers`` get each line too.
+    """
+
+    def __init__(self, path: Path, step: int, loggers: Loggers) -> None:
         kept = [line for line in read(path) if line["step"] <= step] if step else []
         with atomic_file(path) as file:
             file.writelines((json.dumps(line) + "\n").encode() for line in kept)
-        self._file = path.open("ab")
+        self._file, self._loggers = path.open("ab"), loggers
 
     def write(self, **line: Any) -> None:
         finite = {key: value for key, value in line.items() if not isinstance(value, float) or math.isfinite(value)}
         self._file.write((json.dumps(finite) + "\n").encode())
+        self._loggers.write(finite)
 
     def sync(self) -> None:
         """Make the lines so far durable; called before the checkpoint that they belong to."""
         self._file.flush()
         os.fsync(self._file.fileno())
+        self._loggers.sync()
 
     def close(self) -> None:
         self.sync()
         self._file.close()
+        self._loggers.close()
 
 
 class SilentLog:

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
-from torch.nn import functional as F
 
 from palimpsest.model import load_model
+from palimpsest.train import fused, head
 from palimpsest.train.ranks import Ranks
 from palimpsest.train.sharding import spread
 
@@ -29,19 +29,23 @@ class Network:
         if settings["compile"]:
             for block in self.model.base_model.layers:
                 block.compile()
+        elif ranks.device.type == "cpu" and settings["precision"] == "fp32":
+            fused.attach(self.model)
+        head.attach(self.model)
         if ranks.count > 1:
             spread(self.model, ranks, settings["sharding"], settings["precision"])
         self.names = {weight: name for name, weight in self.model.named_parameters()}
 
-    def losses(self, rows: Tensor) -> Tensor:
-        """Nats [n, context_length] of each next token of ``rows`` [n, context_length + 1]."""
-        inputs = rows[:, :-1]
+    def losses(self, rows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """The losses of each next token of ``rows`` [n, context_length + 1]: what ``head_loss`` returns."""
+        inputs, targets = rows[:, :-1], rows[:, 1:]
         # transformers separates documents where positions begin anew, if there is no other mask and no cache.
         positions = document_positions(inputs, self._end_of_text) if self._settings["document_mask"] else None
         with self.precision():
-            logits = self.model(input_ids=inputs, position_ids=positions, use_cache=False).logits
-        losses = F.cross_entropy(logits.flatten(0, 1).float(), rows[:, 1:].flatten(), reduction="none")
-        return losses.view(len(rows), -1)
+            found: tuple[Tensor, Tensor] = self.model(
+                input_ids=inputs, position_ids=positions, use_cache=False, targets=targets, weights=weights
+            )
+        return found
 
     def send_gradients(self, now: bool) -> None:
         """Whether the next backward pass sums its gradients over processes, or leaves that to a later micro-batch.

@@ -7,22 +7,12 @@ import time
 
 import torch
 
+from palimpsest.accelerators import peak_flops
 from palimpsest.train.batches import Batches
 from palimpsest.train.ranks import Ranks
 
 logger = logging.getLogger(__name__)
 _SECONDS = 5.0
-
-# Dense bf16 peaks in FLOP/s, from the makers' data sheets, by what the card's name holds; the first that fits.
-_PEAKS = {
-    "B200": 2250e12, "H200": 989e12, "H100 PCIe": 756e12, "H100 NVL": 835e12, "H100": 989e12, "A100": 312e12,
-    "L40S": 362e12, "A10G": 70e12, "RTX 4090": 165e12,
-}  # fmt: skip
-
-
-def peak_flops(card: str) -> float | None:
-    """The dense bf16 FLOP/s of a card by its name; None where they are not known."""
-    return next((peak for name, peak in _PEAKS.items() if name in card), None)
 
 
 class Progress:

@@ -27,7 +27,8 @@ def spread(model: Any, ranks: Ranks, sharding: str, precision: str) -> None:
         mesh = init_device_mesh(ranks.device.type, (ranks.count,))
     policy = MixedPrecisionPolicy()
     if precision == "bf16":
-        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+        # Inputs are token ids, and weights of losses that must not be rounded.
+        policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
     for block in [*model.base_model.layers, model]:
         fully_shard(block, mesh=mesh, mp_policy=policy)
 

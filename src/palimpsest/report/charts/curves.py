@@ -13,15 +13,24 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from palimpsest.report import figures
-from palimpsest.report.charts.svg import Scale, chart, element, line, polyline, rectangle, spaced, text
+from palimpsest.report.charts.labels import beside
+from palimpsest.report.charts.svg import Scale, chart, element, line, polyline, rectangle, text
 from palimpsest.report.history import Line, Point
 from palimpsest.report.palette import Style
-from palimpsest.report.results import REFERENCE
+from palimpsest.report.results import REFERENCE, Arm
 
 WIDTH, _HEIGHT = 336.0, 250.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 40.0, 262.0, 34.0, 210.0
 _LABEL = 11  # characters of an arm's name that fit to the right of a panel
 _LOG_FROM = 2.5  # largest loss over smallest from which a linear axis would press the trained end flat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shade:
+    """Where some arm replays, from ``start`` to ``end`` in the axis's units."""
+
+    start: float
+    end: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +40,7 @@ class Axis:
     kind: str
     stages: Sequence[str]
     scale: Scale
+    shades: Sequence[Shade] = ()
 
     def place(self, arm: str, point: Point) -> float:
         if self.kind == "tokens":
@@ -38,10 +48,30 @@ class Axis:
         return self.scale(point.progress * (len(self.stages) if arm == REFERENCE else 1))
 
 
-def axis(kind: str, languages: Sequence[str], lines: Sequence[Line]) -> Axis:
+def axis(kind: str, languages: Sequence[str], lines: Sequence[Line], arms: Sequence[Arm] = ()) -> Axis:
     tokens = max((point.tokens for line in lines for point in line.points), default=1)
     high = float(tokens) if kind == "tokens" else float(len(languages))
-    return Axis(kind=kind, stages=languages, scale=Scale(low=0, high=high, start=_LEFT, end=_RIGHT))
+    shades = (_token_shades if kind == "tokens" else _stage_shades)(languages, lines, arms)
+    return Axis(kind=kind, stages=languages, scale=Scale(low=0, high=high, start=_LEFT, end=_RIGHT), shades=shades)
+
+
+def _stage_shades(languages: Sequence[str], _lines: Sequence[Line], arms: Sequence[Arm]) -> list[Shade]:
+    return [
+        Shade(start=index, end=index + 1)
+        for index, stage in enumerate(languages)
+        if any(arm.rate(stage) for arm in arms)
+    ]
+
+
+def _token_shades(_languages: Sequence[str], lines: Sequence[Line], arms: Sequence[Arm]) -> list[Shade]:
+    """Stages begin at other tokens in other arms; those that replay alike share their shades."""
+    found: set[tuple[int, int]] = set()
+    for arm in arms:
+        curve = next((line for line in lines if line.arm == arm.name), None)
+        ends = [0, *(point.tokens for point in curve.boundaries)] if curve else []
+        stages = zip(curve.stages if curve else [], ends, ends[1:], strict=False)
+        found |= {(start, end) for stage, start, end in stages if arm.rate(stage)}
+    return [Shade(start=start, end=end) for start, end in sorted(found)]
 
 
 def loss_scale(lines: Sequence[Line]) -> Scale:
@@ -64,6 +94,7 @@ def draw(language: str, lines: Sequence[Line], styles: Mapping[str, Style], acro
         f"Validation loss on {name} over training, for {figures.listing([line.arm for line in mine]) or 'no arm'}",
         _grid(up),
         _stage_bands(language, across) if across.kind == "stages" else _token_ticks(across),
+        _shading(across),
         _stage_starts(mine, styles, across) if across.kind == "tokens" else "",
         element("g", *(_line(line, styles[line.arm], across, up) for line in _reference_first(mine))),
         element("g", *_labels(mine, styles, across, up)),
@@ -104,6 +135,14 @@ def _stage_bands(language: str, across: Axis) -> Markup:
         parts.append(text(label, (left + right) / 2, _BOTTOM + 16, class_="tick middle own" if own else "tick middle"))
     parts.append(text("stage of training", (_LEFT + _RIGHT) / 2, _BOTTOM + 33, class_="axis middle"))
     return element("g", *parts)
+
+
+def _shading(across: Axis) -> Markup:
+    places = [(across.scale(shade.start), across.scale(shade.end)) for shade in across.shades]
+    return element(
+        "g",
+        *(rectangle(left, _TOP, right - left, _BOTTOM - _TOP, class_="replay-shade") for left, right in places),
+    )
 
 
 def _token_ticks(across: Axis) -> Markup:
@@ -169,18 +208,9 @@ def _ribbon(curve: Line, style: Style, across: Axis, up: Scale) -> Markup:
 
 
 def _labels(lines: Sequence[Line], styles: Mapping[str, Style], across: Axis, up: Scale) -> Iterable[Markup]:
-    """Each arm's name at the right, joined to the end of its line, and level with it where there is room."""
-    ends = [(across.place(line.arm, line.points[-1]), up(line.points[-1].mean)) for line in lines]
-    levels = spaced([y for _, y in ends], 13, _TOP + 4, _BOTTOM - 2)
-    for curve, (x, y), level in zip(lines, ends, levels, strict=True):
-        style = styles[curve.arm]
-        lead = element(
-            "path", d=polyline([(x + 3, y), (_RIGHT + 5, level)]), class_="lead", style=f"--c:{style.colour}"
-        )
-        name = text(
-            figures.shorten(curve.arm, _LABEL), _RIGHT + 8, level + 4, class_="label", style=f"--c:{style.colour}"
-        )
-        yield element("g", lead, name, data_arm=style.key)
+    names = [(figures.shorten(curve.arm, _LABEL), styles[curve.arm]) for curve in lines]
+    ends = [(across.place(curve.arm, curve.points[-1]), up(curve.points[-1].mean)) for curve in lines]
+    return beside(names, ends, _RIGHT, _TOP, _BOTTOM)
 
 
 def _tooltip(curve: Line, style: Style, across: Axis, up: Scale) -> dict[str, object]:

@@ -6,7 +6,7 @@ before any training are several times those after it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -24,8 +24,14 @@ def colour_scale(matrices: Iterable[Matrix]) -> Scale:
     return Scale(low=min(losses), high=max(losses), start=1, end=0, log=min(losses) > 0)
 
 
-def draw(arm: Arm, matrix: Matrix, languages: Sequence[str], ink: Scale, unit: str) -> Markup:
-    """One arm's heat map: hatched where training has not reached a language, outlined at the stage's own."""
+Intervals = Mapping[tuple[str, str], tuple[float, float]]  # by stage and language
+
+
+def draw(arm: Arm, matrix: Matrix, languages: Sequence[str], ink: Scale, unit: str, intervals: Intervals) -> Markup:
+    """One arm's heat map: hatched where training has not reached a language, outlined at the stage's own.
+
+    ``intervals`` are said where the pointer is, of losses that have them.
+    """
     rows = [stage for stage in arm.stages if stage in matrix]
     height = _HEAD + len(rows) * _CELL_HEIGHT + 2
     heads = [
@@ -33,7 +39,8 @@ def draw(arm: Arm, matrix: Matrix, languages: Sequence[str], ink: Scale, unit: s
         for index, name in enumerate(languages)
     ]
     cells = [
-        _row(arm, matrix, languages, ink, unit, stage, _HEAD + index * _CELL_HEIGHT) for index, stage in enumerate(rows)
+        _row(arm, matrix, languages, ink, unit, intervals, stage, _HEAD + index * _CELL_HEIGHT)
+        for index, stage in enumerate(rows)
     ]
     return chart(width(languages), height, f"Loss matrix of {arm.name} in {unit}", *heads, *cells)
 
@@ -65,13 +72,23 @@ def legend(ink: Scale, unit: str) -> Markup:
     return chart(length + 16, 34, f"Colour scale, {unit}", *bar, *ticks)
 
 
-def _row(arm: Arm, matrix: Matrix, languages: Sequence[str], ink: Scale, unit: str, stage: str, y: float) -> Markup:
+def _row(
+    arm: Arm,
+    matrix: Matrix,
+    languages: Sequence[str],
+    ink: Scale,
+    unit: str,
+    intervals: Intervals,
+    stage: str,
+    y: float,
+) -> Markup:
     name = "untrained" if stage == "init" else f"after {stage}"
     label = text(figures.shorten(name, 11), _LABEL - 8, y + _CELL_HEIGHT / 2 + 4, class_="tick end")
     cells = []
     for index, language in enumerate(languages):
         if value := matrix[stage].get(language):
             x = _LABEL + index * _CELL_WIDTH
+            said = _value(value, unit) + _interval(intervals.get((stage, language)))
             cells.append(
                 _cell(
                     value,
@@ -79,7 +96,7 @@ def _row(arm: Arm, matrix: Matrix, languages: Sequence[str], ink: Scale, unit: s
                     x,
                     y,
                     _reached(stage, language, languages),
-                    f"{arm.name}, {name}: {_value(value, unit)} on {figures.language(language)}",
+                    f"{arm.name}, {name}: {said} on {figures.language(language)}",
                 )
             )
     return element("g", label, *cells)
@@ -114,3 +131,7 @@ def _reached(stage: str, language: str, languages: Sequence[str]) -> str:
 def _value(value: Quantity, unit: str) -> str:
     seeds = f" {figures.spread(value)} ({value.n} seeds)" if value.sd is not None else ""
     return f"{figures.loss(value.mean)}{seeds} {unit}"
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return f" (95 % over documents: {figures.interval(*interval)})" if interval else ""

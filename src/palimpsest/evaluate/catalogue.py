@@ -1,0 +1,221 @@
+"""The zero-shot tasks that can be asked for: built-in and the user's own task files, and the data they read.
+
+Task files are lm-evaluation-harness's YAML. They are read here without it (it takes seconds to import), to see which
+data files a task needs and whether anything that it depends on has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from palimpsest.artifact import file_digest, fingerprint
+from palimpsest.errors import DataError, ParamsError
+from palimpsest.paths import expand
+
+_FILES = Path(__file__).with_name("task_files")
+# Data sets that are files, as the datasets library calls them.
+_FORMATS = ("json", "csv", "parquet", "text")
+
+# The keys that errors are about.
+_TASKS, _DATA = "params.yaml: evaluate.tasks", "params.yaml: evaluate.task_data"
+
+Config = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A task file. ``config`` has its includes merged in; a function in it is its name and the hash of its file."""
+
+    path: Path
+    built_in: bool
+    config: Config
+
+    @property
+    def name(self) -> str:
+        return str(self.config["task"])
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        found = self.config.get("metadata")
+        return dict(found) if isinstance(found, dict) else {}
+
+    @property
+    def of_sample(self) -> bool:
+        """Whether the questions are the sample corpus's, written with its documents."""
+        return self.built_in and bool(self.metadata.get("sample"))
+
+    def from_hub(self, source: str) -> bool:
+        """Whether the data comes from the hub, for a ``source`` "local" or "hub"."""
+        return source == "hub" and ("hub" in self.metadata or self.config.get("dataset_path") not in _FORMATS)
+
+    def files(self) -> list[str]:
+        """The data files as the task file names them."""
+        return list(_names(self._data_files()))
+
+    def overrides(self, source: str, folder: Path, cache: Path) -> Config:
+        """What the harness must read otherwise than the task file says: where the data is.
+
+        ``folder``: that of the data files; ``cache``: where files that are here are unpacked to, so that a changed file
+        of the same name is never answered from an earlier run's copy.
+        """
+        if self.from_hub(source):
+            hub = dict(self.metadata.get("hub", {}))
+            return {"dataset_kwargs": None, **hub} if hub else {}
+        kwargs = dict(self.config["dataset_kwargs"])
+        return {
+            "dataset_kwargs": {**kwargs, "data_files": _placed(kwargs["data_files"], folder), "cache_dir": str(cache)}
+        }
+
+    def _data_files(self) -> Any:
+        return (self.config.get("dataset_kwargs") or {}).get("data_files")
+
+
+def built_in() -> list[str]:
+    """The names of the built-in tasks."""
+    return sorted(path.stem for path in _FILES.glob("[!_]*.yaml"))
+
+
+def find(name: str) -> Task:
+    """A built-in task, or a task file of the user's. Raises ParamsError naming evaluate.tasks."""
+    path = Path(expand(name))
+    if name in built_in():
+        path = _FILES / f"{name}.yaml"
+    elif path.suffix not in (".yaml", ".yml"):
+        raise ParamsError(
+            f"{_TASKS}: there is no task {name!r}; built in are {', '.join(built_in())}; a task file of your own "
+            "is named by its path, which ends in .yaml"
+        )
+    elif not path.is_file():
+        raise ParamsError(f"{_TASKS}: {name}: no such file")
+    config = _read(path)
+    if not isinstance(config.get("task"), str):
+        raise ParamsError(f"{path}: key task: expected the task's name, found {config.get('task')!r}")
+    return Task(path=path.resolve(), built_in=path.parent == _FILES, config=config)
+
+
+def folder(task: Task, data_folder: str | None, samples: Mapping[str, Path]) -> Path:
+    """Where a task's data files are. ``samples``: language → folder with the sample corpus's questions."""
+    language = task.metadata.get("language")
+    if task.of_sample:
+        if language not in samples:
+            raise ParamsError(
+                f"{_TASKS}: {task.name} asks about the sample corpus, and corpus.sources.{language} has no "
+                "source of kind sample, or the language is not trained on; leave the task out"
+            )
+        return samples[str(language)]
+    if not task.built_in:
+        return task.path.parent
+    if data_folder is None:
+        raise ParamsError(
+            f"{_DATA}: is null, but {task.name} reads {', '.join(task.files())}; name the folder that has it"
+        )
+    return Path(expand(data_folder))
+
+
+def describe(
+    names: Sequence[str],
+    data_folder: str | None,
+    source: str,
+    samples: Mapping[str, Path],
+    digest: Callable[[Path], str],
+) -> list[dict[str, Any]]:
+    """What a tasks spec says of each task: ``name``, ``file`` as params name it, and hashes of the task file and data.
+
+    ``sample``: the language whose sample corpus a task asks about, or null; these questions have no hash, since they
+    are made later. ``digest`` hashes a file. Raises ParamsError or DataError.
+    """
+    entries: list[dict[str, Any]] = []
+    for name in names:
+        task = find(name)
+        if task.name in [entry["name"] for entry in entries]:
+            raise ParamsError(f"{_TASKS}: two tasks are called {task.name}; rename one in its task file")
+        entries.append(
+            {
+                "name": task.name,
+                "file": None if task.built_in else name,
+                "sample": task.metadata["language"] if task.of_sample else None,
+                "config": fingerprint(task.config),
+                "data": _digests(task, data_folder, source, samples, digest),
+            }
+        )
+    return entries
+
+
+def data_hashes(task: Task, folder: Path, digest: Callable[[Path], str] = file_digest) -> dict[str, str]:
+    """Hash of each data file by name. Raises DataError naming one that is missing, and the key."""
+    return {name: digest(_there(task, folder / name)) for name in task.files()}
+
+
+def _digests(
+    task: Task, data_folder: str | None, source: str, samples: Mapping[str, Path], digest: Callable[[Path], str]
+) -> dict[str, str]:
+    if task.from_hub(source):
+        return {}
+    _check_local(task)
+    place = folder(task, data_folder, samples)
+    return {} if task.of_sample else data_hashes(task, place, digest)
+
+
+def _check_local(task: Task) -> None:
+    if task.config.get("dataset_path") not in _FORMATS or not task.files():
+        raise ParamsError(
+            f"{task.path}: dataset_path is {task.config.get('dataset_path')!r}, which is not on this machine; set "
+            f"evaluate.task_source: hub, or dataset_path to one of {', '.join(_FORMATS)} with dataset_kwargs.data_files"
+        )
+
+
+def _there(task: Task, path: Path) -> Path:
+    if path.is_file():
+        return path
+    if task.of_sample:
+        raise DataError(f"{path}: no such file; run the raw stage again")
+    if task.built_in:
+        raise DataError(
+            f"{_DATA}: {path.parent} has no file {path.name}, which task {task.name} reads; put it there, "
+            "name another folder, or leave the task out of evaluate.tasks"
+        )
+    raise DataError(f"{path}: no such file; {task.path} names it, relative to its own folder")
+
+
+def _names(data_files: Any) -> Sequence[str]:
+    if isinstance(data_files, str):
+        return [data_files]
+    parts = data_files.values() if isinstance(data_files, Mapping) else data_files or []
+    return [name for part in parts for name in _names(part)]
+
+
+def _placed(data_files: Any, folder: Path) -> Any:
+    if isinstance(data_files, str):
+        return str((folder / data_files).absolute())
+    if isinstance(data_files, Mapping):
+        return {split: _placed(files, folder) for split, files in data_files.items()}
+    return [_placed(files, folder) for files in data_files]
+
+
+def _read(path: Path) -> Config:
+    """A task file with what it includes; keys of its own come first, whole."""
+
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def function(_: yaml.SafeLoader, node: yaml.ScalarNode) -> Config:
+        file = path.parent / Path(*str(node.value).split(".")[:-1]).with_suffix(".py")
+        return {"function": node.value, "code": file_digest(file) if file.is_file() else None}
+
+    Loader.add_constructor("!function", function)
+    try:
+        config = yaml.load(path.read_bytes(), Loader=Loader)
+    except (OSError, yaml.YAMLError) as error:
+        raise ParamsError(f"{path}: not a task file: {' '.join(str(error).split())}") from None
+    if not isinstance(config, dict):
+        raise ParamsError(f"{path}: not a task file: expected keys and values, found {type(config).__name__}")
+    included = config.pop("include", [])
+    merged: Config = {}
+    for name in [included] if isinstance(included, str) else included:
+        merged |= _read(path.parent / name)
+    return merged | config

@@ -1,0 +1,244 @@
+"""Loss against compute per token: an inverse power law and how surely the data tell it.
+
+L(C) = A·C^(−b), a straight line in log-log, and with an asymptote L(C) = E + A·C^(−b) (Hestness et al. 2017; Hoffmann
+et al. 2022, section 3.3). Both are fitted by least squares of log L, so that they are compared on one scale, with C
+over its geometric mean, where log A and b hardly depend on each other. Equal observations give equal bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 2000
+FEWEST = 3  # sizes: two parameters and something left over to judge them by
+_FEWEST_BENT = 6  # runs: AICc is defined for over two more than there are parameters, the asymptote among them
+_EXACT = 1e-9  # a misfit of log L that rounding alone makes: no law is better than another below it
+_MISFIT = 0.05  # the level at which the sizes are said to miss the law by more than the seeds explain
+_LARGEST = 700.0  # exp() of it is still finite
+
+Observation = tuple[float, int, float]
+"""(training FLOPs per token C, seed, loss)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Law:
+    """A fitted law. Row 0 of ``theta`` is the estimate, the others are those of the resamples.
+
+    theta: (1 + resamples, 3): log E (−inf without asymptote), log A at the geometric mean of C, b. ``centre``: the log
+    of that mean. ``why``: which law, and where its uncertainty comes from.
+    """
+
+    theta: np.ndarray
+    centre: float
+    why: str
+
+    @property
+    def asymptotic(self) -> bool:
+        return bool(np.isfinite(self.theta[0, 0]))
+
+    @property
+    def text(self) -> str:
+        return "L = E + A·C^(−b)" if self.asymptotic else "L = A·C^(−b)"
+
+    def log_loss(self, flops: np.ndarray) -> np.ndarray:
+        """log L at each C: (1 + resamples, number of C)."""
+        return _log_loss(self.theta, np.log(flops) - self.centre)
+
+    def log_growth(self, log_loss: np.ndarray, flops: float) -> np.ndarray:
+        """log C'/C, row by row, of the C' at which the law has a loss.
+
+        +inf where the law never comes down to the loss; −inf where it does not fall and is below the loss at C already.
+        """
+        asymptote, scale, exponent = self.theta.T
+        with np.errstate(invalid="ignore", divide="ignore"):
+            term = log_loss + np.log1p(-np.exp(asymptote - log_loss))
+            reached = (scale - term) / exponent + self.centre - np.log(flops)
+        below = self.log_loss(np.array([flops]))[:, 0] <= log_loss
+        never = np.where((exponent <= 0) & below, -np.inf, np.inf)
+        return np.where((exponent > 0) & (asymptote < log_loss), reached, never)
+
+    def coefficients(self) -> dict[str, float]:
+        """E in nats per token, A in nats per token · FLOPs^b, b without unit."""
+        return {name: float(values[0]) for name, values in self._plain().items()}
+
+    def intervals(self) -> dict[str, list[float]]:
+        """The 95 % intervals of the coefficients."""
+        return {name: interval(values[1:]) for name, values in self._plain().items()}
+
+    def _plain(self) -> dict[str, np.ndarray]:
+        asymptote, scale, exponent = self.theta.T
+        plain = {"A": _exp(scale + exponent * self.centre), "b": exponent}
+        return ({"E": _exp(asymptote)} if self.asymptotic else {}) | plain
+
+
+def interval(values: np.ndarray) -> list[float]:
+    """The middle 95 % of resampled values; an order statistic, so that infinities do no harm."""
+    low, high = np.quantile(values, [0.025, 0.975], method="inverted_cdf")
+    return [float(low), float(high)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sizes:
+    """Observations by size: x = log C − centre, mean log loss and number of seeds, and the seeds' deviations."""
+
+    x: np.ndarray
+    mean: np.ndarray
+    count: np.ndarray
+    deviations: list[np.ndarray]
+    centre: float
+
+    @property
+    def points(self) -> int:
+        return int(self.count.sum())
+
+    @property
+    def within(self) -> float:
+        """The sum of squares that no law of size alone can explain."""
+        return float(sum(np.sum(deviation**2) for deviation in self.deviations))
+
+    def misfit(self, theta: np.ndarray) -> float:
+        """The sum of squares of the sizes' means about the law."""
+        return float(np.sum(self.count * (self.mean - _log_loss(theta, self.x)[0]) ** 2))
+
+
+def fit(observations: Sequence[Observation]) -> Law:
+    """The law of at least ``FEWEST`` sizes; the one with an asymptote only where AICc finds it better.
+
+    The order of the observations does not matter. Losses and C are positive.
+    """
+    observations = sorted(observations)
+    sizes = _by_size(observations)
+    theta, why = _choose(sizes)
+    # Arms over equal sizes and seeds are resampled alike, which keeps what a shared seed does to both of them.
+    design = repr([(flops, seed) for flops, seed, _ in observations]).encode()
+    drawn, source = _resample(sizes, theta, int.from_bytes(hashlib.sha256(design).digest()[:8]))
+    refitted = (_asymptotic if np.isfinite(theta[0, 0]) else _straight)(sizes, drawn)
+    return Law(theta=np.concatenate([theta, refitted]), centre=sizes.centre, why=f"{why}; {source}")
+
+
+def _by_size(observations: Sequence[Observation]) -> _Sizes:
+    flops, place = np.unique([flops for flops, _, _ in observations], return_inverse=True)
+    losses = np.log([loss for _, _, loss in observations])
+    by_size = [losses[place == size] for size in range(len(flops))]
+    centre = float(np.mean(np.log(flops)[place]))
+    mean = np.array([np.mean(values) for values in by_size])
+    return _Sizes(
+        x=np.log(flops) - centre,
+        mean=mean,
+        count=np.array([len(values) for values in by_size]),
+        deviations=[values - middle for values, middle in zip(by_size, mean, strict=True)],
+        centre=centre,
+    )
+
+
+def _choose(sizes: _Sizes) -> tuple[np.ndarray, str]:
+    """The estimate of the law that the data speak for, and why."""
+    straight = _straight(sizes, sizes.mean[None])
+    if len(sizes.x) <= FEWEST:
+        return straight, f"{len(sizes.x)} sizes cannot tell an asymptote E from a smaller exponent"
+    if sizes.points < _FEWEST_BENT:
+        return straight, f"{sizes.points} runs are too few to tell an asymptote E by AICc"
+    asymptotic = _asymptotic(sizes, sizes.mean[None])
+    two, three = _aicc(sizes, straight, 2), _aicc(sizes, asymptotic, 3)
+    better = three < two
+    compared = f"AICc {three:.1f} with an asymptote E, {two:.1f} without"
+    return (asymptotic if better else straight), compared
+
+
+def _aicc(sizes: _Sizes, theta: np.ndarray, parameters: int) -> float:
+    """Akaike's criterion corrected for few points (Hurvich and Tsai 1989); the variance is a parameter too."""
+    points, free = sizes.points, parameters + 1
+    squares = max(sizes.misfit(theta) + sizes.within, points * _EXACT**2)
+    return float(points * np.log(squares / points) + 2 * free + 2 * free * (free + 1) / (points - free - 1))
+
+
+def _resample(sizes: _Sizes, theta: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
+    """Mean log losses as they might have come out, (resamples, sizes), and a word on where they come from.
+
+    The seeds' deviations from their size's mean are drawn anew, out of those of all sizes, since two seeds alone say
+    little; where a size has one seed only, or the means miss the law by more than the seeds explain, the means'
+    residuals are drawn instead. Each resample's deviations are scaled by √(d/χ²), χ² drawn with their d degrees
+    of freedom, so that few of these widen an interval as Student's t does.
+    """
+    parameters = 3 if np.isfinite(theta[0, 0]) else 2
+    beyond, repeats = len(sizes.x) - parameters, sizes.points - len(sizes.x)
+    if sizes.count.min() > 1 and not _misses(sizes, theta, beyond, repeats):
+        rng = np.random.default_rng([seed, 0])
+        scale = np.sqrt(repeats / rng.chisquare(repeats, RESAMPLES))
+        # A size's deviations are about its own mean, which makes them too small by (n − 1)/n of their variance.
+        lifted = [values * np.sqrt(len(values) / (len(values) - 1)) for values in sizes.deviations]
+        drawn = np.concatenate(lifted)[rng.integers(sizes.points, size=(RESAMPLES, sizes.points))]
+        moved = np.add.reduceat(drawn, np.cumsum(sizes.count) - sizes.count, axis=1) / sizes.count
+        return sizes.mean + scale[:, None] * moved, "intervals from the spread of the seeds"
+    rng = np.random.default_rng([seed, 1])
+    fitted = _log_loss(theta, sizes.x)[0]
+    residuals = (sizes.mean - fitted) * np.sqrt(sizes.count)
+    scale = np.sqrt(len(sizes.x) / rng.chisquare(beyond, RESAMPLES))  # residuals: (S − p)/S too small
+    moved = residuals[rng.integers(len(residuals), size=(RESAMPLES, len(residuals)))] / np.sqrt(sizes.count)
+    return fitted + scale[:, None] * moved, "intervals from how far the sizes lie off the law"
+
+
+def _misses(sizes: _Sizes, theta: np.ndarray, beyond: int, repeats: int) -> bool:
+    """The F test of lack of fit; its distribution is drawn, for want of a library that has it."""
+    ratio = (sizes.misfit(theta) / beyond) / max(sizes.within / repeats, _EXACT**2)
+    return bool(np.mean(np.random.default_rng(0).f(beyond, repeats, 20_000) >= ratio) < _MISFIT)
+
+
+def _log_loss(theta: np.ndarray, x: np.ndarray) -> np.ndarray:
+    log_loss: np.ndarray = np.logaddexp(theta[:, :1], theta[:, 1:2] - theta[:, 2:] * x)
+    return log_loss
+
+
+def _straight(sizes: _Sizes, y: np.ndarray) -> np.ndarray:
+    """theta of A·C^(−b) for each row of ``y``: weighted least squares; x has the weighted mean 0."""
+    scale = y @ sizes.count / sizes.points
+    slope = y @ (sizes.count * sizes.x) / np.sum(sizes.count * sizes.x**2)
+    return np.stack([np.full(len(y), -np.inf), scale, -slope], axis=1)
+
+
+def _asymptotic(sizes: _Sizes, y: np.ndarray) -> np.ndarray:
+    """theta of E + A·C^(−b) for each row of ``y``: the best of several descents, from E at parts of the least loss."""
+    parts = np.log([0.1, 0.5, 0.9])
+    asymptote = (y.min(axis=1) + parts[:, None]).ravel()
+    rows = np.tile(y, (len(parts), 1))
+    start = _straight(sizes, np.log(np.exp(rows) - np.exp(asymptote)[:, None]))
+    theta, squares = _descend(sizes, rows, np.column_stack([asymptote, start[:, 1:]]))
+    best = squares.reshape(len(parts), -1).argmin(axis=0)
+    found: np.ndarray = theta.reshape(len(parts), len(y), 3)[best, np.arange(len(y))]
+    return found
+
+
+def _descend(sizes: _Sizes, y: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Levenberg and Marquardt's descent of all rows at once: theta, and the weighted sum of squares there."""
+    damping = np.full(len(y), 1e-3)
+    squares = _squares(sizes, y, theta)
+    for _ in range(200):
+        power = np.exp(theta[:, 1:2] - theta[:, 2:] * sizes.x - _log_loss(theta, sizes.x))  # its part of the loss
+        slopes = np.stack([1 - power, power, -power * sizes.x], axis=2)
+        weighted = np.swapaxes(slopes, 1, 2) * sizes.count
+        normal = weighted @ slopes
+        diagonal = np.einsum("rii->ri", normal)
+        lifted = normal + np.eye(3) * (damping[:, None] * (diagonal + 1e-12))[:, None, :]
+        step = np.linalg.solve(lifted, weighted @ (y - _log_loss(theta, sizes.x))[..., None])[..., 0]
+        moved = theta + np.clip(step, -2, 2)
+        after = _squares(sizes, y, moved)
+        better = after < squares
+        theta, squares = np.where(better[:, None], moved, theta), np.where(better, after, squares)
+        damping = np.clip(np.where(better, damping / 5, damping * 5), 1e-15, 1e10)
+        if np.all((np.abs(step).max(axis=1) < 1e-12) | (damping > 1e6)):
+            break
+    return theta, squares
+
+
+def _squares(sizes: _Sizes, y: np.ndarray, theta: np.ndarray) -> np.ndarray:
+    squares: np.ndarray = np.sum(sizes.count * (y - _log_loss(theta, sizes.x)) ** 2, axis=1)
+    return squares
+
+
+def _exp(values: np.ndarray) -> np.ndarray:
+    plain: np.ndarray = np.exp(np.clip(values, -_LARGEST, _LARGEST))
+    return plain

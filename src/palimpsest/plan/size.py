@@ -1,0 +1,154 @@
+"""How large a model is and what a token of training costs, from its description alone."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from palimpsest.errors import PlanError
+from palimpsest.flops import training_flops_per_token
+from palimpsest.hub import Repository
+from palimpsest.params import Params
+from palimpsest.paths import expand
+
+
+@dataclass(frozen=True, kw_only=True)
+class Llama:
+    """The numbers of a LlamaConfig, by its names, as ``model.initial_model`` sets them."""
+
+    num_hidden_layers: int
+    hidden_size: int
+    num_attention_heads: int
+    intermediate_size: int
+    vocab_size: int
+    tie_word_embeddings: bool
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def num_key_value_heads(self) -> int:
+        return self.num_attention_heads
+
+    @property
+    def embeddings(self) -> int:
+        """Parameters of the input embedding, and of the output's where it is a matrix of its own."""
+        return self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
+
+    @property
+    def parameters(self) -> int:
+        """Four projections, three matrices of the MLP and two gains a block, the last gain, and the embeddings."""
+        width = self.hidden_size
+        block = 4 * width**2 + 3 * width * self.intermediate_size + 2 * width
+        return self.num_hidden_layers * block + width + self.embeddings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """``embeddings``: those of the ``parameters`` that stand for the vocabulary, input and output."""
+
+    name: str
+    layers: int
+    width: int
+    heads: int
+    ffn: int
+    vocab_size: int
+    tied: bool
+    parameters: int
+    embeddings: int
+    training_flops_per_token: int
+
+
+def model_size(model: dict[str, Any], name: str, vocab_size: int, context_length: int) -> Size:
+    """The size of a root lineage's ``model``; of one from elsewhere, its own vocabulary counts. Raises PlanError."""
+    if "layers" in model:
+        config: Any = Llama(
+            num_hidden_layers=model["layers"],
+            hidden_size=model["width"],
+            num_attention_heads=model["heads"],
+            intermediate_size=model["ffn"],
+            vocab_size=vocab_size,
+            tie_word_embeddings=model["tie_embeddings"],
+        )
+        parameters, embeddings = config.parameters, config.embeddings
+    else:
+        config, parameters, embeddings = _elsewhere(_description(model))
+    return Size(
+        name=name,
+        layers=config.num_hidden_layers,
+        width=config.hidden_size,
+        heads=config.num_attention_heads,
+        ffn=config.intermediate_size,
+        vocab_size=config.vocab_size,
+        tied=config.tie_word_embeddings,
+        parameters=parameters,
+        embeddings=embeddings,
+        training_flops_per_token=training_flops_per_token(config, context_length),
+    )
+
+
+def _description(model: dict[str, Any]) -> Path:
+    """The config.json of a model from elsewhere: a kilobyte, fetched where it is on the hub."""
+    if "hub" in model:
+        repository = Repository(
+            section="model", name=model["hub"], revision=model["revision"], error=PlanError,
+            instead="give a folder as model.path",
+        )  # fmt: skip
+        return repository.file("config.json", absent="give the folder of a causal LM as model.path")
+    return Path(expand(model["path"])) / "config.json"
+
+
+def _elsewhere(description: Path) -> tuple[Any, int, int]:
+    """Its config, and all and embedding parameters, counted in a model without weights: kinds of model differ."""
+    import torch  # seconds to import, and most models are made from a shape
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    # Whether its weights are those of the config is for the stage to say that loads them.
+    logging.getLogger("transformers").setLevel(logging.ERROR)
+    try:
+        config = AutoConfig.from_pretrained(description.parent, local_files_only=True, trust_remote_code=False)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise PlanError(
+            f"{description}: not the description of a causal LM: {str(error).strip().splitlines()[0]}"
+        ) from None
+    config.head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    matrices = {id(part.weight): part.weight for part in (model.get_input_embeddings(), model.get_output_embeddings())}
+    embeddings = sum(weight.numel() for weight in matrices.values())
+    return config, sum(weight.numel() for weight in model.parameters()), embeddings
+
+
+def vocabulary(params: Params) -> tuple[int, str]:
+    """Entries of the tokenizer, and the key that tells them; a given tokenizer is read where it is at hand.
+
+    Raises PlanError where it is not, and nothing says how large it is.
+    """
+    asked = params.tokenizer
+    if asked.path and Path(expand(asked.path)).is_file():
+        return _entries(Path(expand(asked.path))), "tokenizer.path"
+    if asked.hub and (cached := _cached(asked.hub, asked.revision)):
+        return _entries(cached), "tokenizer.hub"
+    if (asked.path or asked.hub) and "vocab_size" not in asked.model_fields_set:
+        raise PlanError(
+            f"tokenizer.vocab_size: missing; {asked.path or asked.hub} is not on this machine yet, so say how many "
+            "entries it has"
+        )
+    return asked.vocab_size, "tokenizer.vocab_size"
+
+
+def _cached(repository: str, revision: str | None) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, "tokenizer.json", revision=revision)
+    return Path(found) if isinstance(found, str) else None
+
+
+def _entries(tokenizer_json: Path) -> int:
+    """The largest id and one: how many embeddings the ids need."""
+    from tokenizers import Tokenizer
+
+    return 1 + max(Tokenizer.from_file(str(tokenizer_json)).get_vocab(with_added_tokens=True).values())

@@ -1,0 +1,198 @@
+"""The harness itself: against its own command line, and against likelihoods worked out from the logits."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import zstandard
+from tokenizers import Tokenizer
+
+from palimpsest.artifact import read_json
+from palimpsest.evaluate import catalogue, tasks
+from palimpsest.model import load_model
+
+CODE = """
+import json, sys
+from pathlib import Path
+from palimpsest.evaluate.tasks import build
+asked, run, raw, out = json.loads(sys.argv[1])
+build(asked, Path(run), {name: Path(folder) for name, folder in raw.items()}, Path(out))
+"""
+
+
+def place_data(folder: Path, raw: dict[str, Path], write_lines: Any, piqa: Any) -> list[str]:
+    """Files where the harness's command line looks for them, and the names of tasks on them."""
+    folder.mkdir()
+    shutil.copyfile(raw["en"] / "stories" / "cloze.jsonl.zst", folder / "cloze.jsonl.zst")
+    root = os.environ.get("PALIMPSEST_TEXT")
+    if root is None:
+        write_lines(folder / "piqa.valid.jsonl.zst", piqa)
+        return ["sample_cloze_en", "piqa"]
+    names = ["piqa", "hellaswag", "xquad_ar", "xwinograd_ja"]
+    for file in (file for name in names for file in catalogue.find(name).files()):
+        shutil.copyfile(Path(root) / "eval" / file, folder / file)
+    return ["sample_cloze_en", *names]
+
+
+@pytest.fixture(scope="module")
+def both(
+    checkpoint: Path, raw: Any, write_lines: Any, piqa: Any, tasks_spec: Any, tmp_path_factory: pytest.TempPathFactory
+) -> Any:
+    """Our answers, those of the harness's command line, and the names of whatever else we wrote."""
+    folder = tmp_path_factory.mktemp("both")
+    names = place_data(folder / "data", raw, write_lines, piqa)
+    for name in ("home", "tmp", "cwd"):
+        (folder / name).mkdir()
+    clean = {
+        "PATH": os.environ["PATH"],
+        "HOME": f"{folder}/home",
+        "TMPDIR": f"{folder}/tmp",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    asked = tasks_spec(names, folder / "data", {"en": raw["en"]}, limit=24)
+    places = [asked, str(checkpoint), {"en": str(raw["en"])}, str(folder / "out")]
+    subprocess.run([sys.executable, "-c", CODE, json.dumps(places)], check=True, cwd=folder / "cwd", env=clean)
+    written = [str(path) for name in ("home", "tmp", "cwd") for path in (folder / name).rglob("*") if path.is_file()]
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": f"{folder}/hf", "OMP_NUM_THREADS": "1"}
+    subprocess.run(
+        [
+            sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={checkpoint}",
+            "--include_path", str(Path(catalogue.__file__).with_name("task_files")), "--tasks", ",".join(names),
+            "--limit", "24", "--batch_size", "16", "--device", "cpu", "--output_path", str(folder / "theirs"),
+        ],
+        check=True, cwd=folder / "data", env=clean | offline, capture_output=True,
+    )  # fmt: skip
+    (theirs,) = (folder / "theirs").rglob("*.json")
+    return read_json(folder / "out" / "tasks.json"), read_json(theirs)["results"], written
+
+
+@pytest.mark.slow
+def test_answers_are_the_command_lines_to_the_last_digit(both: Any) -> None:
+    ours, theirs, written = both
+    assert ours.keys() >= {"sample_cloze_en", "piqa"}
+    for name, answer in ours.items():
+        assert answer["value"] == theirs[name][f"{answer['metric']},none"], name
+        assert answer["stderr"] == theirs[name][f"{answer['metric']}_stderr,none"], name
+    assert not written
+
+
+@pytest.mark.slow
+def test_the_sample_questions_are_answered_by_likelihood(
+    both: Any, checkpoint: Path, raw: dict[str, Path], byte_level: Path
+) -> None:
+    """Worked out from the model's logits alone."""
+    torch.set_num_threads(1)
+    model, words = load_model(checkpoint, torch.device("cpu")), Tokenizer.from_file(str(byte_level / "tokenizer.json"))
+
+    @torch.no_grad()
+    def likelihood(prompt: str, answer: str) -> float:
+        whole, start = words.encode(prompt + answer).ids, len(words.encode(prompt).ids)
+        chances = model(input_ids=torch.tensor([whole[:-1]])).logits[0].double().log_softmax(-1)
+        wanted = whole[start:]
+        return sum(float(chances[spot - len(wanted), token]) for spot, token in enumerate(wanted))
+
+    with zstandard.open(raw["en"] / "stories" / "cloze.jsonl.zst", "rt", encoding="utf-8") as file:
+        questions = [json.loads(line) for line in file][:24]
+    right = 0
+    for question in questions:
+        prompt = f"{question['context']} {question['question']}"
+        scores = [likelihood(prompt, f" {choice}") for choice in question["choices"]]
+        right += scores.index(max(scores)) == question["answer"]
+    assert both[0]["sample_cloze_en"]["value"] == right / 24 and both[0]["sample_cloze_en"]["documents"] == 24
+
+
+@pytest.mark.slow
+def test_an_answer_longer_than_the_context_is_judged_by_its_beginning(
+    checkpoint: Path, piqa: Any, write_lines: Any, tasks_spec: Any, data: Path, tmp_path: Path
+) -> None:
+    """The harness's own model stops there. These answers begin alike for more than the context: the first is taken."""
+    start = "zq" * 400
+    write_lines(data / "piqa.valid.jsonl.zst", [row | {"sol1": start + "a", "sol2": start + "b"} for row in piqa])
+    tasks.build(tasks_spec(["piqa"], data, {}), checkpoint, {}, tmp_path / "out")
+    assert read_json(tmp_path / "out" / "tasks.json")["piqa"]["value"] == 0.5
+
+
+MINE = """
+task: mine
+output_type: multiple_choice
+dataset_path: json
+dataset_kwargs: {data_files: {test: mine.jsonl}}
+test_split: test
+process_docs: !function helper.first
+doc_to_text: goal
+doc_to_choice: "{{ [sol1, sol2] }}"
+doc_to_target: label
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
+
+
+@pytest.mark.slow
+def test_a_task_file_of_ones_own_and_data_that_changes_unseen(
+    checkpoint: Path, piqa: Any, tasks_spec: Any, tmp_path: Path
+) -> None:
+    """The other data has the same name, size and time, and every label is the other one."""
+    (tmp_path / "mine.yaml").write_text(MINE)
+    (tmp_path / "helper.py").write_text("def first(dataset):\n    return dataset.select(range(5))\n")
+    file, found = tmp_path / "mine.jsonl", []
+    for flip in (0, 1):
+        file.write_text("".join(json.dumps(row | {"label": row["label"] ^ flip}) + "\n" for row in piqa))
+        os.utime(file, ns=(10**18, 10**18))
+        tasks.build(tasks_spec([str(tmp_path / "mine.yaml")], tmp_path, {}), checkpoint, {}, tmp_path / "out")
+        found.append(read_json(tmp_path / "out" / "tasks.json")["mine"])
+    assert found[0]["value"] + found[1]["value"] == 1 and found[0]["value"] != found[1]["value"]
+    assert [found[0][key] for key in ("documents", "language", "chance", "version")] == [5, None, None, None]
+
+
+def rendered(name: str, row: dict[str, Any], source: str = "local") -> tuple[Any, Any, Any]:
+    """What the harness makes of a row: text, choices and target."""
+    from lm_eval.utils import apply_template
+
+    task = catalogue.find(name)
+    config = task.config | (task.overrides(source, Path(), Path()) if source == "hub" else {})
+
+    def field(key: str) -> Any:
+        given = config[key]
+        return row[given] if isinstance(given, str) and given in row else apply_template(given, row)
+
+    choices = config["doc_to_choice"]
+    if isinstance(choices, str):
+        choices = row[choices] if choices in row else ast.literal_eval(field("doc_to_choice"))
+    return field("doc_to_text"), choices, field("doc_to_target")
+
+
+@pytest.mark.slow
+def test_questions_are_put_as_the_harness_puts_them() -> None:
+    from lm_eval.tasks.hellaswag.utils import preprocess
+    from lm_eval.tasks.pubmedqa.preprocess_pubmedqa import doc_to_text
+    from lm_eval.tasks.xwinograd import utils as winograd
+
+    hub = {"CONTEXTS": ["One.", "Two."], "QUESTION": "Is it?", "final_decision": "no"}
+    local = {"contexts": hub["CONTEXTS"], "question": "Is it?", "final_decision": "no"}
+    for row, source in ((hub, "hub"), (local, "local")):
+        assert rendered("pubmedqa", row, source) == (doc_to_text(hub), ["yes", "no", "maybe"], "no")
+    pair = {"sentence": "Ann thanked Eve, for _ had helped. She_ smiled.", "option1": "Ann", "option2": "Eve"}
+    for answer in ("1", "2"):
+        row = pair | {"answer": answer}
+        assert rendered("xwinograd_en", row) == (
+            str(winograd.doc_to_text(row)), winograd.doc_to_choice(row), winograd.doc_to_target(row),
+        )  # fmt: skip
+    endings = ["on [substeps] the roof.  ", " down [title] Then  up", "a", "b"]
+    row = {
+        "activity_label": "Roofs", "ctx_a": "A man is [header] up. [step] He looks.", "ctx_b": "he and Ann",
+        "endings": endings, "label": "2",
+    }  # fmt: skip
+    text = preprocess(f"Roofs: {row['ctx_a']} {row['ctx_b'].capitalize()}")
+    assert rendered("hellaswag", row, "hub") == (text, list(map(preprocess, endings)), "2")
+    flat = {"ctx": "Roofs: A man is up. He looks. he and Ann", "endings": endings, "label": 2}
+    assert rendered("hellaswag", flat) == ("Roofs: A man is up. He looks. He and ann", endings, "2")
+    whole = flat | {"ctx": "Roofs: How to. Find it. Then go."}
+    assert rendered("hellaswag", whole)[0] == whole["ctx"]
