@@ -3,7 +3,8 @@
 Every figure is of the training command itself, as a user runs it, from the times between the ends of optimiser steps.
 MFU counts the FLOPs of palimpsest.flops over the dense bf16 peak. Replay: steps with α = 0.25 over steps with α = 0.
 MER: 1 + (steps with k = 1 - steps without) / (500 · steps without), since an interpolation every 500 steps is below the
-noise. Text is noise, with the Llama-3 vocabulary, at a context of 2048.
+noise. FSDP2: steps with the weights spread over one rank over steps without. Text is noise, with the Llama-3
+vocabulary, at a context of 2048. Before the table: whether Reptile under bf16 leaves on the card what float64 rounds to.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 
@@ -22,8 +24,13 @@ from benchmarks.loader import CONTEXT, VOCABULARY
 from benchmarks.training_data import LANGUAGES, OURS, lineage, prepare, seconds_a_step, token_folder
 from palimpsest.accelerators import peak_flops
 from palimpsest.artifact import read_manifest
+from palimpsest.train.reptile import Reptile
 
 _WARM, _INTERVAL = 5, 500
+_ONE_RANK = """
+import os
+os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
+"""
 
 
 def main() -> None:
@@ -48,7 +55,9 @@ def main() -> None:
         sys.exit(f"{card}: its peak is not known here; give it by --peak-tflops")
     print(f"{datetime.now(UTC).date()}, {card}, torch {torch.__version__}, transformers {transformers.__version__}")
     print(f"{options.batch_size} sequences of {CONTEXT} tokens, train: {json.dumps(options.train)}\n")
-    print("| preset | tokens/s | MFU | replay: step time ratio | MER: step time ratio |\n|---|---|---|---|---|")
+    print(f"Reptile under bf16: at most {_reptile_ulps():.2f} units in the last place from float64's lerp\n")
+    print("| preset | tokens/s | MFU | replay: step time ratio | MER: step time ratio | FSDP2: step time ratio |")
+    print("|---|---|---|---|---|---|")
     figures = {preset: _measure(preset, peak, options) for preset in options.presets}
     ratios = {f"{name}_{preset}": value for preset, found in figures.items() for name, value in found.items()}
     conclude("gpu", f"{card}, dense bf16 peak {peak:.3g} FLOP/s", options.steps, ratios)
@@ -61,19 +70,43 @@ def _measure(preset: str, peak: float, options: Any) -> dict[str, float]:
         plain = _seconds(folder, "sequential", preset, tokens, options)
         replay = _seconds(folder, "replay", preset, tokens, options)
         mer = _seconds(folder, "mer", preset, tokens, options)
+        sharded = _seconds(folder, "sequential", preset, tokens, options, _ONE_RANK)
         flops = read_manifest(folder / "init", "run").counts["training_flops_per_token"]
     tokens_per_s = options.batch_size * CONTEXT / plain
     found = {
         "mfu": tokens_per_s * flops / peak,
         "replay_step_time_ratio": replay / plain,
         "mer_step_time_ratio": 1 + (mer - replay) / (_INTERVAL * replay),
+        "fsdp_step_time_ratio": sharded / plain,
     }
-    mfu, over_plain, over_replay = found.values()
-    print(f"| {preset} | {tokens_per_s:,.0f} | {mfu:.1%} | {over_plain:.4f} | {over_replay:.5f} |", flush=True)
+    mfu, *over = found.values()
+    cells = " | ".join(f"{ratio:.5f}" for ratio in over)
+    print(f"| {preset} | {tokens_per_s:,.0f} | {mfu:.1%} | {cells} |", flush=True)
     return found
 
 
-def _seconds(folder: Path, arm: str, preset: str, tokens: dict[str, Path], options: Any) -> float:
+def _reptile_ulps() -> float:
+    """The largest distance of an interpolated weight from what float64 gives, after a step under bf16 autocast."""
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(1024, 1024, device="cuda")
+    weights = list(layer.parameters())
+    optimizer, reptile = torch.optim.AdamW(weights, lr=1e-3, fused=True), Reptile(weights, 1, 0.1)
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        loss = layer(torch.randn(64, 1024, device="cuda")).square().mean()
+    before = [weight.detach().double().cpu().numpy() for weight in weights]
+    loss.backward()
+    optimizer.step()
+    after = [weight.detach().double().cpu().numpy() for weight in weights]
+    reptile.after_step(1, last=False)
+    distances = [
+        np.abs(weight.detach().cpu().numpy() - (old + 0.1 * (new - old)))
+        / np.spacing(np.maximum(np.abs(old), np.abs(new)).astype(np.float32))
+        for weight, old, new in zip(weights, before, after, strict=True)
+    ]
+    return float(max(distance.max() for distance in distances))
+
+
+def _seconds(folder: Path, arm: str, preset: str, tokens: dict[str, Path], options: Any, prelude: str = "") -> float:
     """Of a step of the second stage of an arm."""
     train = {
         "steps": options.steps + _WARM, "batch_size": options.batch_size, "context_length": CONTEXT,
@@ -83,8 +116,8 @@ def _seconds(folder: Path, arm: str, preset: str, tokens: dict[str, Path], optio
         arm, model={"preset": preset}, tokenizer={"vocab_size": VOCABULARY}, train=train, mer={"interval": 1}
     )
     arguments = prepare(folder, stage, tokens, VOCABULARY)
-    more = ["--checkpoint-interval", "10000", "--out", str(folder / "runs" / arm)]
-    return seconds_a_step(OURS, [*arguments, *more], _WARM)
+    more = ["--checkpoint-interval", "10000", "--out", str(folder / "runs" / (arm + ("-spread" if prelude else "")))]
+    return seconds_a_step(prelude + OURS, [*arguments, *more], _WARM)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -134,6 +135,29 @@ def test_a_process_killed_in_mid_window_and_all_resumed_end_with_the_same_bytes(
     done = subprocess.run(command(asked, out, 3), check=True, capture_output=True, text=True, timeout=60)
     assert done.stderr.count("resuming after step") == 1
     same_files(out, trained(3, sharding, micro_batch_size=1))
+
+
+@pytest.mark.slow
+def test_one_process_under_torchrun_has_its_weights_spread_over_itself(straight, mer, command, tmp_path):
+    once = command(on(mer, 1, "fsdp"), tmp_path / "run", 1000)
+    once[1:1] = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1"]
+    subprocess.run(once, check=True, timeout=60)
+    close(tmp_path / "run", straight)
+    close_lines(tmp_path / "run", straight)
+
+
+@pytest.mark.slow
+def test_two_machines_that_meet_by_c10d_train_as_one_with_two_processes(trained, mer, command, same_files, tmp_path):
+    """Two launchers with a process each, as one would start them on two machines that share a folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}"]
+    once = command(on(mer, 2, "fsdp"), tmp_path / "run", 1000)
+    once[once.index("--standalone") : once.index("--nproc-per-node=2") + 1] = meeting
+    machines = [subprocess.Popen(once) for _ in range(2)]
+    assert [machine.wait(90) for machine in machines] == [0, 0]
+    same_files(tmp_path / "run", trained(2, "fsdp"))
 
 
 @pytest.mark.slow

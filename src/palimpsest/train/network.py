@@ -21,9 +21,9 @@ class Network:
 
     def __init__(self, folder: Path, settings: dict[str, Any], ranks: Ranks, end_of_text: int) -> None:
         self._settings, self._device, self._end_of_text = settings, ranks.device, end_of_text
-        self._autocast = settings["precision"] == "bf16" and ranks.count == 1
+        self._autocast = settings["precision"] == "bf16" and not ranks.launched
         # FSDP takes its slices on the host, so that no card must hold the whole model.
-        self.model = load_model(folder, ranks.device if ranks.count == 1 else torch.device("cpu"))
+        self.model = load_model(folder, torch.device("cpu") if ranks.launched else ranks.device)
         if settings["activation_checkpointing"]:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if settings["compile"]:
@@ -32,7 +32,7 @@ class Network:
         elif ranks.device.type == "cpu" and settings["precision"] == "fp32":
             fused.attach(self.model)
         head.attach(self.model)
-        if ranks.count > 1:
+        if ranks.launched:
             spread(self.model, ranks, settings["sharding"], settings["precision"])
         self.names = {weight: name for name, weight in self.model.named_parameters()}
 

@@ -31,7 +31,9 @@ class Ranks:
                 f"`python -m torch.distributed.run --nproc-per-node {processes} -m palimpsest.cli train …`"
             )
         self.device = best_device()
-        if self.count == 1:
+        # torchrun says so to one process too, which then has its weights spread, over itself.
+        self.launched = "RANK" in os.environ
+        if not self.launched:
             return
         if self.device.type == "cuda":
             self.device = _own_card()
@@ -80,7 +82,7 @@ class Ranks:
 
     def close(self) -> None:
         """Wait for the others and leave."""
-        if self.count > 1:
+        if self.launched:
             dist.barrier()
             dist.destroy_process_group()
 
