@@ -4,7 +4,7 @@ Every figure is of the training command itself, as a user runs it, from the time
 MFU counts the FLOPs of palimpsest.flops over the dense bf16 peak. Replay: steps with α = 0.25 over steps with α = 0.
 MER: 1 + (steps with k = 1 - steps without) / (500 · steps without), since an interpolation every 500 steps is below the
 noise. FSDP2: steps with the weights spread over one rank over steps without. Text is noise, with the Llama-3
-vocabulary, at a context of 2048. Before the table: whether Reptile under bf16 leaves on the card what float64 rounds to.
+vocabulary, at a context of 2048. Before the table: how far Reptile under bf16 is from float64 on the card.
 """
 
 import argparse
