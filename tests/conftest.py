@@ -63,3 +63,8 @@ def tokenizer(tmp_path_factory) -> Path:
         counts={"vocab_size": VOCAB, "end_of_text": END_OF_TEXT, "fertility": {}},
     )
     return folder
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that several workers end at about the same time."""
+    items.sort(key=lambda item: item.path.parent.name != "workflow")

@@ -67,6 +67,16 @@ class Experiment:
         )  # fmt: skip
         return recipe.tasks(self.params, described)
 
+    @property
+    def outside(self) -> recipe.Spec:
+        """Hashes of the files outside the project that are not sources, so that DVC too sees when one has changed."""
+        return {
+            "evaluation": {language: found.evaluation for language, found in self.inventories.items()},
+            "tokenizer": recipe.tokenizer(self.params)["tokenizer"].get("content"),
+            "model": self.params.model.shape.get("content"),
+            "tasks": self.tasks["tasks"],
+        }
+
     def gathered(self) -> recipe.Spec:
         """What results/eval_all.json is made of."""
         return recipe.report(self.params) | {"arms": _finals(self.arms)}
@@ -76,7 +86,6 @@ class Experiment:
         points = [{"values": point, "arms": _finals(arms)} for point, arms in self.sweep]
         return {
             "points": points,
-            "bootstrap": self.params.evaluate.bootstrap,
             "revision": recipe.REVISIONS["sweep"],
         }
 

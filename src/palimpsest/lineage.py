@@ -16,10 +16,9 @@ from typing import Any
 from palimpsest.artifact import fingerprint
 from palimpsest.errors import ParamsError
 from palimpsest.params import Params
-from palimpsest.recipe import REVISIONS, Inventories, data_fingerprints
+from palimpsest.recipe import REVISIONS, SHAPES_NOTHING, Inventories, data_fingerprints, placeless
 
 _DIGITS = 8
-_SHAPES_NOTHING = {"checkpoint_interval", "keep_checkpoints", "loggers"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +93,7 @@ def _root(params: Params, arm: str, seed: int, data: dict[str, str]) -> Lineage:
         "data": fingerprint(data),
         "revision": REVISIONS["train"],
     }
-    path = f"{params.model.preset}-s{seed}.{fingerprint(spec)[:_DIGITS]}"
+    path = f"{params.model.preset}-s{seed}.{fingerprint(placeless(spec))[:_DIGITS]}"
     return Lineage(path=path, stage="init", arm=arm, seed=seed, spec=spec, parent=None)
 
 
@@ -119,7 +118,7 @@ def _stage(params: Params, parent: Lineage, languages: list[str], data: dict[str
         "replay": replay,
         "mer": mer,
         "seed": parent.seed,
-        "train": params.train.model_dump(mode="json", exclude=_SHAPES_NOTHING),
+        "train": params.train.model_dump(mode="json", exclude=SHAPES_NOTHING),
         "data": data,
         "revision": REVISIONS["train"],
         **({"pool_revision": REVISIONS["replay"]} if replay else {}),

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 from transformers.utils import logging as transformers_logging
 
 from palimpsest.artifact import sync
+from palimpsest.cards import claim
 from palimpsest.errors import TrainingError
 
 # A bar for each file that is read would bury the progress of training.
@@ -63,10 +64,7 @@ def pretrained_model(folder: Path) -> Any:
         lacking = sorted(read["missing_keys"]) + sorted(map(str, read["mismatched_keys"]))
         raise TrainingError(f"{folder}: the weights lack {lacking[0]} ({len(lacking)} in all) of what config.json says")
     config = model.config
-    needed = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "num_hidden_layers")
-    if not hasattr(model.base_model, "layers") or not all(
-        isinstance(getattr(config, key, None), int) for key in needed
-    ):
+    if not is_like_llama(model):
         raise TrainingError(
             f"{folder}: {config.model_type} is not built of blocks like Llama's, which training relies on"
         )
@@ -74,6 +72,14 @@ def pretrained_model(folder: Path) -> Any:
     config.head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     config.use_cache = False
     return model
+
+
+def is_like_llama(model: Any) -> bool:
+    """Whether a model is built of blocks as training and the count of FLOPs take them to be."""
+    needed = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "num_hidden_layers")
+    return hasattr(model.base_model, "layers") and all(
+        isinstance(getattr(model.config, key, None), int) for key in needed
+    )
 
 
 def load_model(folder: Path, device: torch.device) -> PreTrainedModel:
@@ -110,5 +116,9 @@ def _export_tokenizer(tokenizer: Path, folder: Path, config: Any) -> None:
 
 
 def best_device() -> torch.device:
-    """CUDA where there is a card, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """A card of its own for this process where there is one, the first where all are taken, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", claim(torch.cuda.device_count()) or 0)
+    torch.cuda.set_device(device)
+    return device

@@ -27,8 +27,8 @@ REVISIONS = {
     "evaluate": 2,
     "tasks": 1,
     "sweep": 1,
-    "scaling": 1,
-    "report": 3,
+    "scaling": 2,
+    "report": 4,
 }
 
 Spec = dict[str, Any]
@@ -36,6 +36,8 @@ Spec = dict[str, Any]
 
 # What of a source only the mixture of token shards looks at.
 _MIXTURE = {"weight", "max_tokens"}
+# Keys of train that shape nothing, and can be edited in mid-run.
+SHAPES_NOTHING = {"checkpoint_interval", "keep_checkpoints", "loggers"}
 _TASKS = {"tasks", "task_data", "task_source", "task_limit"}
 
 
@@ -56,6 +58,7 @@ Inventories = Mapping[str, Inventory]
 def placeless(spec: Spec) -> Spec:
     """A spec without where files lie on this machine; a dataset on the hub is a name and stays."""
     spec = copy.deepcopy(spec)
+    spec.get("model", {}).pop("path", None)
     for source in spec.get("sources", []):
         source.pop("path", None)
         if "dataset" in source and Path(source["dataset"]).is_dir():
@@ -145,12 +148,11 @@ def tasks(params: Params, described: list[Spec]) -> Spec:
 
 def report(params: Params) -> Spec:
     """The resolved params, without the places of the user's files."""
-    values = params.model_dump(mode="json")
+    values = placeless(params.model_dump(mode="json", exclude={"train": SHAPES_NOTHING}))
     corpus = values["corpus"]
     corpus["sources"] = {
         language: placeless({"sources": corpus["sources"][language]})["sources"] for language in params.languages
     }
-    values["corpus"] = placeless({"corpus": corpus})["corpus"]
     values["tokenizer"].pop("path")
     values["evaluate"].pop("task_data")
     values["evaluate"]["tasks"] = [Path(task).stem for task in params.evaluate.tasks]

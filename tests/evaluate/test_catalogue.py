@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,12 @@ def test_the_built_in_tasks() -> None:
         for function in functions(task.config):
             module, _, attribute = function.rpartition(".")
             assert callable(getattr(importlib.import_module(module), attribute))
+
+
+@pytest.mark.parametrize("name", ["xquad_en", "xwinograd_fr", "mgsm_de"])
+def test_an_edit_of_the_code_of_a_built_in_task_is_seen(name: str) -> None:
+    code = catalogue.find(name).config["process_docs"]["code"]
+    assert code == file_digest(Path(questions.__file__)) is not None
 
 
 def test_it_needs_neither_the_harness_nor_torch() -> None:
@@ -156,6 +163,15 @@ def test_a_task_file_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         describe([str(file)], None)
 
 
+KWARGS = {  # what is said of it
+    "{data_dir: here}": r"key dataset_kwargs\.data_files: found None, expected .*; data_dir is not followed",
+    "[a.jsonl]": r"key dataset_kwargs\.data_files: found None",
+    "{data_files: {test: null}}": r"data_files: found \{'test': None\}, expected the names of the data files",
+    "{data_files: [1]}": r"data_files: found \[1\], expected",
+    "{data_files: {test: [a.jsonl, /etc/b.jsonl]}}": r"data_files: /etc/b\.jsonl is absolute; .* relative to the task",
+}
+
+
 def test_task_files_that_cannot_be_used(tmp_path: Path) -> None:
     file = place_mine(tmp_path / "mine")
     with pytest.raises(ParamsError, match="two tasks are called mine"):
@@ -165,12 +181,26 @@ def test_task_files_that_cannot_be_used(tmp_path: Path) -> None:
         ("- a", "expected keys and values, found list"),
         ("task: {", "not a task file"),
         ("task: t\ninclude: none.yaml", "none.yaml: not a task file: .*No such file"),
+        *((f"task: t\ndataset_path: json\ndataset_kwargs: {kwargs}", expected) for kwargs, expected in KWARGS.items()),
         ("task: t\ndataset_path: some/where", "dataset_path is 'some/where', which is not on this machine"),
     ):
         file.write_text(text)
-        with pytest.raises(ParamsError, match=message):
+        with pytest.raises(ParamsError, match=message) as raised:
             describe([str(file)], None)
+        assert str(file.parent) in str(raised.value)
     assert describe([str(file)], None, "hub")[0]["data"] == {}
+
+
+def test_without_the_harness_tasks_are_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", absent)
+    assert describe([], None) == []
+    with pytest.raises(
+        ParamsError, match=r"evaluate\.tasks asks for .*: install lm_eval\[hf\] .* evaluate\.tasks: \[\]"
+    ):
+        describe(["sample_cloze_en"], None, en=tmp_path)
 
 
 def test_whoever_does_not_read_the_question_is_right_by_chance() -> None:

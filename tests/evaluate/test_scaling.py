@@ -202,13 +202,6 @@ def test_other_settings_make_curves_of_their_own(tmp_path: Path) -> None:
         assert entry["growth"] == pytest.approx(((1 + rate) / (1 - step / 10 + rate)) ** (1 / 0.055))
 
 
-def test_under_replace_replay_costs_no_compute(tmp_path: Path) -> None:
-    points = sweep(rates=[0.0, 0.25])
-    for seed in itertools.chain.from_iterable(point["runs"]["replay"].values() for point in points):
-        seed["accounting"] = "replace" if seed["rate"] else None
-    assert {entry["replay_cost"] for entry in built(tmp_path, points)["exchange"]} == {1.0}
-
-
 def test_two_sizes_tell_nothing(tmp_path: Path) -> None:
     found = built(tmp_path, sweep(sizes=2))
     assert {(fit["tells"], fit["why"]) for fit in found["fits"]} == {

@@ -67,7 +67,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def swept(root: Path) -> Any:
-    build_sweep({"points": POINTS, "bootstrap": 50}, root)
+    build_sweep({"points": POINTS}, root)
     return json.loads((root / "results" / "sweep.json").read_text())
 
 
@@ -105,11 +105,11 @@ def test_a_rate_of_0_is_no_replay_and_several_rates_are_their_mean(swept: Any) -
 @pytest.mark.usefixtures("swept")
 def test_again_gives_the_same_bytes_without_paths_of_the_machine(root: Path) -> None:
     before = (root / "results" / "sweep.json").read_bytes()
-    build_sweep({"points": POINTS, "bootstrap": 50}, root)
+    build_sweep({"points": POINTS}, root)
     assert (root / "results" / "sweep.json").read_bytes() == before and str(root).encode() not in before
 
 
 def test_a_checkpoint_that_was_not_evaluated_is_named(root: Path) -> None:
     points = [{"values": {}, "arms": {"replay": {"0": "nano-s0.00/fr.99"}}}]
     with pytest.raises(ArtifactError, match=r"nano-s0\.00/fr\.99/manifest\.json: no such file"):
-        build_sweep({"points": points, "bootstrap": 50}, root)
+        build_sweep({"points": points}, root)

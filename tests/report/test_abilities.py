@@ -47,6 +47,20 @@ def test_guessing_is_marked_and_the_best_is_never_joint(made: Callable) -> None:
     assert not any(answer.guessed for answer in _table(it)["pubmedqa"].values())  # no chance level
 
 
+def test_seeds_that_agree_may_still_all_have_guessed(made: Callable) -> None:
+    """All seeds are asked the same questions: their spread says nothing of the luck of these."""
+    it = made(seeds=3)
+    for arm, sd in {"sequential": 0.001, "replay": 0.02, "mer": 0.0, "joint": None}.items():
+        stage = it.value["arms"][arm]["stages"][-1]
+        it.value["arms"][arm]["tasks"][stage]["cloze_en"] = {"mean": 0.273, "sd": sd, "n": 3}  # chance: 0.25
+    for run in it.runs.values():
+        run["tasks"]["cloze_en"]["stderr"] = 0.013 if "joint" not in run["arms"] else None
+    row = _table(it)["cloze_en"]
+    assert {arm: (answer.note, answer.guessed) for arm, answer in row.items()} == {
+        "sequential": ("±0.013", True), "replay": ("±0.020", True), "mer": ("±0.013", True), "joint": ("", False),
+    }  # fmt: skip
+
+
 def test_no_tasks_no_samples_no_sections(made: Callable, tmp_path: Path) -> None:
     it = made()
     it.value["tasks"] = {}

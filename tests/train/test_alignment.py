@@ -236,8 +236,8 @@ def test_nothing_is_compiled_for_the_sizes_of_a_measurement(begin, monkeypatch):
         compiled.append(graph)
         return graph.forward
 
-    def compile_by_it(block):
-        block._compiled_call_impl = torch.compile(block._call_impl, backend=backend)
+    def compile_by_it(block, dynamic):
+        block._compiled_call_impl = torch.compile(block._call_impl, backend=backend, dynamic=dynamic)
 
     monkeypatch.setattr(nn.Module, "compile", compile_by_it)
     stage = begin(compile=True, alignment_interval=1)

@@ -32,7 +32,7 @@ def test_what_is_not_finite_is_always_bad(loss, norm):
 
 
 def test_without_a_factor_no_norm_is_a_spike():
-    guard = Guard(None, [1.0] * 50)
+    guard = Guard(None, [{"gradient_norm": 1.0}] * 50)
     assert guard.problem(1.0, 1e9) is None
 
 
@@ -80,7 +80,7 @@ def test_spikes_are_skipped_alike_in_a_resumed_training(mer, same_files, tmp_pat
         if step == 25:
             raise DiedError
 
-    asked = changed(mer, on_bad_step="skip", spike_factor=1.02)
+    asked = changed(mer, on_bad_step="skip", spike_factor=1.05)
     train(*asked, tmp_path / "straight", 1000)
     skipped = json.loads((tmp_path / "straight" / "manifest.json").read_text())["counts"]["skipped"]
     assert 3 < skipped < 30
@@ -92,12 +92,30 @@ def test_spikes_are_skipped_alike_in_a_resumed_training(mer, same_files, tmp_pat
     same_files(tmp_path / "run", tmp_path / "straight")
 
 
+def test_steps_are_not_skipped_for_ever(mer, monkeypatch, tmp_path):
+    """From the 6th on each is bad, of two passes; a resumed training stops at the same one."""
+    losses = Network.losses
+
+    def spoil(network, rows, weights):
+        return tuple(part * (math.nan if spoil.calls.pop(0) >= 10 else 1.0) for part in losses(network, rows, weights))
+
+    for done in (0, 22):
+        spoil.calls = list(range(2 * done, 100))
+        monkeypatch.setattr(Network, "losses", spoil)
+        with pytest.raises(TrainingError, match=r"nan.* at step 26, as at many before it.*spike_factor"):
+            train(*changed(mer, on_bad_step="skip", alignment_interval=None), tmp_path / "run", 11)
+        lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
+        assert sum("skipped" in line for line in lines) == 20
+
+
 def test_a_training_may_begin_with_a_skipped_step(root, spec, tokens, tokenizer, monkeypatch, tmp_path):
     """Without moments to carry, and with a checkpoint before AdamW's first step."""
     losses = Network.losses
     monkeypatch.setattr(Network, "losses", lambda *given: tuple(part * math.nan for part in losses(*given)))
     inputs = Inputs(parent=root / "init", tokenizer=tokenizer, tokens=tokens, pool=None)
-    train(spec(1, "en", on_bad_step="skip"), inputs, tmp_path / "run", 1)
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["counts"]["skipped"] == 30
+    asked = spec(1, "en", on_bad_step="skip")
+    asked["new"][0]["budget"] = 12 * asked["train"]["batch_size"]
+    train(asked, inputs, tmp_path / "run", 1)
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["counts"]["skipped"] == 12
     before, after = (load_file(folder / "model.safetensors") for folder in (root / "init", tmp_path / "run"))
     assert all(torch.equal(before[name], after[name]) for name in before)

@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoConfig, GenerationConfig, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from palimpsest.errors import ParamsError, TrainingError
 from palimpsest.params import Model
@@ -46,6 +46,17 @@ def test_its_weights_are_taken_over_and_trained_on(elsewhere, spec, tokens, toke
     assert lines[-1]["validation"]["en"] < lines[0]["validation"]["en"] - 0.2
     config = json.loads((tmp_path / "en" / "config.json").read_text())
     assert config["model_type"] == json.loads((elsewhere / "config.json").read_text())["model_type"]
+
+
+def test_neither_dropout_nor_other_stop_tokens_are_taken_over(elsewhere, tokenizer, tmp_path):
+    config = json.loads((elsewhere / "config.json").read_text())
+    (elsewhere / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.1}))
+    stops = {"eos_token_id": [3, 7], "bos_token_id": 5, "transformers_version": "5.0.0"}
+    (elsewhere / "generation_config.json").write_text(json.dumps(stops))
+    build(elsewhere, tokenizer, tmp_path / "init")
+    assert AutoConfig.from_pretrained(tmp_path / "init").attention_dropout == 0
+    generation = GenerationConfig.from_pretrained(tmp_path / "init")
+    assert generation.eos_token_id == generation.bos_token_id == 0
 
 
 def test_what_does_not_fit_is_refused(elsewhere, tokenizer, tmp_path):

@@ -67,8 +67,10 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(mer, straight, tmp_path,
 
 
 def test_a_finished_training_is_recognised_and_only_its_manifest_written(mer, straight, tmp_path, same_files):
+    """As after a death between the last word of state.json and the removal of what is no longer needed."""
     out = tmp_path / "run"
     shutil.copytree(straight, out)
+    (out / "checkpoint-00000030").mkdir()
     before = (out / "model.safetensors").stat().st_mtime_ns
     (out / "manifest.json").unlink()
     train(*mer, out, 1000)

@@ -16,6 +16,18 @@ rule raw:
         "--out data/raw/{wildcards.language} 2>&1 | tee -i {log}"
 
 
+rule outside:
+    output:
+        "data/raw/outside.json",
+    log:
+        "logs/raw/outside.log",
+    threads: 1
+    params:
+        hashes=spec(lambda w: EXPERIMENT.outside),
+    shell:
+        "printf '%s\\n' {params.hashes:q} > {output} 2> {log}"
+
+
 rule corpus:
     input:
         "data/raw/{language}/manifest.json",
@@ -34,12 +46,14 @@ rule corpus:
 
 
 localrules:
+    outside,
     raw_all,
     corpus_all,
 
 
 rule raw_all:
     input:
+        "data/raw/outside.json",
         each_language("data/raw/{language}/manifest.json"),
 
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from palimpsest.artifact import file_digest, fingerprint
 from palimpsest.errors import DataError, ParamsError
+from palimpsest.evaluate import task_file
+from palimpsest.evaluate.task_file import Config
 from palimpsest.paths import expand
 
 _FILES = Path(__file__).with_name("task_files")
@@ -23,8 +24,6 @@ _FORMATS = ("json", "csv", "parquet", "text")
 
 # The keys that errors are about.
 _TASKS, _DATA = "params.yaml: evaluate.tasks", "params.yaml: evaluate.task_data"
-
-Config = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +74,17 @@ class Task:
         return (self.config.get("dataset_kwargs") or {}).get("data_files")
 
 
+def harness_version() -> str:
+    """The installed lm-evaluation-harness, which is not imported. Raises ParamsError where it is missing."""
+    try:
+        return metadata.version("lm_eval")
+    except metadata.PackageNotFoundError:
+        raise ParamsError(
+            f"{_TASKS} asks for zero-shot tasks, which need lm-evaluation-harness: install lm_eval[hf] 0.4.13 or "
+            "later, or set evaluate.tasks: []"
+        ) from None
+
+
 def built_in() -> list[str]:
     """The names of the built-in tasks."""
     return sorted(path.stem for path in _FILES.glob("[!_]*.yaml"))
@@ -92,7 +102,7 @@ def find(name: str) -> Task:
         )
     elif not path.is_file():
         raise ParamsError(f"{_TASKS}: {name}: no such file")
-    config = _read(path)
+    config = task_file.read(path)
     if not isinstance(config.get("task"), str):
         raise ParamsError(f"{path}: key task: expected the task's name, found {config.get('task')!r}")
     return Task(path=path.resolve(), built_in=path.parent == _FILES, config=config)
@@ -127,8 +137,11 @@ def describe(
     """What a tasks spec says of each task: ``name``, ``file`` as params name it, and hashes of the task file and data.
 
     ``sample``: the language whose sample corpus a task asks about, or null; these questions have no hash, since they
-    are made later. ``digest`` hashes a file. Raises ParamsError or DataError.
+    are made later. ``digest`` hashes a file. Raises ParamsError or DataError, also where any task is asked for without
+    the harness.
     """
+    if names:
+        harness_version()
     entries: list[dict[str, Any]] = []
     for name in names:
         task = find(name)
@@ -162,11 +175,30 @@ def _digests(
 
 
 def _check_local(task: Task) -> None:
-    if task.config.get("dataset_path") not in _FORMATS or not task.files():
+    if task.config.get("dataset_path") not in _FORMATS:
         raise ParamsError(
             f"{task.path}: dataset_path is {task.config.get('dataset_path')!r}, which is not on this machine; set "
             f"evaluate.task_source: hub, or dataset_path to one of {', '.join(_FORMATS)} with dataset_kwargs.data_files"
         )
+    kwargs = task.config.get("dataset_kwargs")
+    given = kwargs.get("data_files") if isinstance(kwargs, Mapping) else None
+    key = f"{task.path}: key dataset_kwargs.data_files"
+    if not _are_names(given) or not task.files():
+        raise ParamsError(
+            f"{key}: found {given!r}, expected the names of the data files, one by one, by split or in a list, "
+            "relative to the task file; data_dir is not followed"
+        )
+    for name in task.files():
+        if Path(name).is_absolute():
+            raise ParamsError(f"{key}: {name} is absolute; name the file relative to the task file")
+
+
+def _are_names(data_files: Any) -> bool:
+    if isinstance(data_files, Mapping):
+        return all(isinstance(files, str | list) and _are_names(files) for files in data_files.values())
+    return isinstance(data_files, str) or (
+        isinstance(data_files, list) and all(isinstance(name, str) for name in data_files)
+    )
 
 
 def _there(task: Task, path: Path) -> Path:
@@ -195,27 +227,3 @@ def _placed(data_files: Any, folder: Path) -> Any:
     if isinstance(data_files, Mapping):
         return {split: _placed(files, folder) for split, files in data_files.items()}
     return [_placed(files, folder) for files in data_files]
-
-
-def _read(path: Path) -> Config:
-    """A task file with what it includes; keys of its own come first, whole."""
-
-    class Loader(yaml.SafeLoader):
-        pass
-
-    def function(_: yaml.SafeLoader, node: yaml.ScalarNode) -> Config:
-        file = path.parent / Path(*str(node.value).split(".")[:-1]).with_suffix(".py")
-        return {"function": node.value, "code": file_digest(file) if file.is_file() else None}
-
-    Loader.add_constructor("!function", function)
-    try:
-        config = yaml.load(path.read_bytes(), Loader=Loader)
-    except (OSError, yaml.YAMLError) as error:
-        raise ParamsError(f"{path}: not a task file: {' '.join(str(error).split())}") from None
-    if not isinstance(config, dict):
-        raise ParamsError(f"{path}: not a task file: expected keys and values, found {type(config).__name__}")
-    included = config.pop("include", [])
-    merged: Config = {}
-    for name in [included] if isinstance(included, str) else included:
-        merged |= _read(path.parent / name)
-    return merged | config

@@ -15,7 +15,8 @@ def build(spec: dict[str, Any], root: Path) -> None:
     """Write results/ under ``root`` for a ``spec`` {"params", "arms": arm → seed → last lineage}."""
     params = spec["params"]
     arms = {arm: spec["arms"][arm] for arm in params["arms"]}
-    runs = read_runs(root, arms, params["evaluate"]["bootstrap"], tasks=bool(params["evaluate"]["tasks"]))
+    asked = params["evaluate"]
+    runs = read_runs(root, arms, resamples=asked["bootstrap"], tasks=bool(asked["tasks"]))
     for arm, seeds in arms.items():
         for path in {path for last in seeds.values() for path in ancestors(last)}:
             runs[path]["arms"].append(arm)
@@ -26,7 +27,7 @@ def build(spec: dict[str, Any], root: Path) -> None:
         "sample": any(source["kind"] == "sample" for source in sources),
         "params": params,
         "languages": params["languages"],
-        "tasks": _tasks(root, arms) if params["evaluate"]["tasks"] else {},
+        "tasks": _tasks(root, arms) if asked["tasks"] else {},
         "arms": summary,
         "runs": runs,
         "data": {language: _data(root, language, params) for language in params["languages"]},

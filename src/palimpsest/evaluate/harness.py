@@ -18,7 +18,8 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from transformers import AutoTokenizer
 
-from palimpsest.evaluate.catalogue import Config, Task
+from palimpsest.evaluate.catalogue import Task
+from palimpsest.evaluate.task_file import Config
 from palimpsest.model import best_device, load_model
 
 # The seeds of the harness's command line: for its shuffles, numpy, torch, and the choice of examples.

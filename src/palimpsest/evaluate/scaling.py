@@ -7,6 +7,7 @@ with the size, such as its own learning rate, is part of the size. docs/metrics.
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -103,6 +104,10 @@ class _Group:
         """FLOPs per token → parameters, ascending."""
         return {point["flops_per_token"]: point["parameters"] for point in self.points}
 
+    def training(self, size: float) -> float:
+        """FLOPs of a lineage of a size, all its stages: mean over seeds."""
+        return statistics.fmean(point["flops"] for point in self.points if point["flops_per_token"] == size)
+
     def described(self, measure: str) -> dict[str, Any]:
         """An entry of ``fits``."""
         law = self.laws[measure]
@@ -178,9 +183,9 @@ def _curve(law: Law, sizes: np.ndarray) -> list[dict[str, float]]:
 
 def _exchange(group: _Group, groups: Sequence[_Group]) -> Iterator[dict[str, Any]]:
     """An entry for each size: the growth of a model without replay that retains as much."""
-    cost = 1 / (1 - group.points[0]["rate"]) if group.points[0]["accounting"] == "add" else 1.0
     base = _without_replay(group, groups)
     for flops, parameters in group.sizes.items():
+        cost = _replay_cost(group, base, flops)
         yield group.head | {
             "at_parameters": parameters,
             "at_flops_per_token": flops,
@@ -197,6 +202,16 @@ def _without_replay(group: _Group, groups: Sequence[_Group]) -> _Group | None:
         if other.points[0]["arm"] == "sequential" and other.values.items() <= group.values.items()
     ]  # fmt: skip
     return max(alike, key=lambda other: len(other.values), default=None)
+
+
+def _replay_cost(group: _Group, base: _Group | None, flops: float) -> float:
+    """Training FLOPs of all stages over those without replay: growth is paid in the first stage too, replay is not.
+
+    Where no model of this size was tried without replay, what the later stages alone cost: an upper bound.
+    """
+    if base is None or flops not in base.sizes:
+        return 1 / (1 - group.points[0]["rate"]) if group.points[0]["accounting"] == "add" else 1.0
+    return group.training(flops) / base.training(flops)
 
 
 def _growth(group: _Group, base: _Group | None, flops: float, cost: float) -> dict[str, Any]:

@@ -28,11 +28,12 @@ def row_name(lineage: str) -> str:
     return "init" if len(parts) == 1 else parts[-1].split(".")[0].split("+")[0]
 
 
-def read_runs(root: Path, arms: Arms, resamples: int, *, tasks: bool = False) -> dict[str, Run]:
+def read_runs(root: Path, arms: Arms, *, resamples: int = 0, tasks: bool = False) -> dict[str, Run]:
     """The entry in eval_all.json of every checkpoint of ``arms`` (arm → seed → last lineage), by path.
 
-    ``root`` holds runs/ and results/. ``tasks``: whether zero-shot tasks were asked for; else results/tasks/ is not
-    looked at. Raises ArtifactError naming the folder where a checkpoint was not evaluated.
+    ``root`` holds runs/ and results/. ``resamples``: of the documents, for ``ci95`` of the losses, which is left out
+    with 0. ``tasks``: whether zero-shot tasks were asked for; else results/tasks/ is not looked at. Raises
+    ArtifactError naming the folder where a checkpoint was not evaluated.
     """
     paths = {path for seeds in arms.values() for last in seeds.values() for path in ancestors(last)}
     return {path: _read_run(root, path, resamples, tasks) for path in sorted(paths)}
@@ -75,14 +76,14 @@ def describe_run(lineage: str, run: Manifest, losses: Mapping[str, Any], resampl
 
 def _describe_loss(columns: Mapping[str, list[float]], resamples: int) -> dict[str, Any]:
     nats, tokens = np.array(columns["nats"]), np.array(columns["tokens"])
-    return {
+    figures = {
         "nats_per_token": float(nats.sum() / tokens.sum()),
         "bits_per_byte": float(nats.sum() / np.log(2) / sum(columns["bytes"])),
         "tokens": int(tokens.sum()),
         "bytes": int(sum(columns["bytes"])),
         "documents": len(nats),
-        "ci95": list(metrics.bootstrap_interval(nats, tokens, resamples)),
     }
+    return figures | ({"ci95": list(metrics.bootstrap_interval(nats, tokens, resamples))} if resamples else {})
 
 
 def describe_arm(lineages: Mapping[str, str], runs: Mapping[str, Run]) -> dict[str, Any]:

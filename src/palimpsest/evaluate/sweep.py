@@ -14,17 +14,17 @@ FORMAT = "palimpsest.sweep/2"
 
 
 def build_sweep(spec: dict[str, Any], root: Path) -> None:
-    """Write results/sweep.json for a ``spec`` {"points": [{"values", "arms": arm → seed → last lineage}], "bootstrap"}.
+    """Write results/sweep.json for a ``spec`` {"points": [{"values", "arms": arm → seed → last lineage}]}.
 
     ``root`` holds runs/ and results/evaluation/. Raises ArtifactError naming the folder of a checkpoint that is not
     there.
     """
-    points = [_point(point["values"], point["arms"], spec["bootstrap"], root) for point in spec["points"]]
+    points = [_point(point["values"], point["arms"], root) for point in spec["points"]]
     write_json(root / "results" / "sweep.json", {"format": FORMAT, "points": points})
 
 
-def _point(values: Any, arms: Mapping[str, Mapping[str, str]], resamples: int, root: Path) -> dict[str, Any]:
-    runs = read_runs(root, arms, resamples)
+def _point(values: Any, arms: Mapping[str, Mapping[str, str]], root: Path) -> dict[str, Any]:
+    runs = read_runs(root, arms)
     return {
         "values": values,
         "arms": {arm: describe_arm(seeds, runs) for arm, seeds in arms.items()},

@@ -6,12 +6,10 @@ import logging
 import os
 import tempfile
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from palimpsest.artifact import Manifest, fingerprint, read_json, read_manifest, write_json, write_manifest
-from palimpsest.errors import ParamsError
 from palimpsest.evaluate import catalogue
 
 if TYPE_CHECKING:
@@ -69,7 +67,7 @@ def _asked(entry: dict[str, Any], spec: dict[str, Any], trained: Manifest, sampl
         "model": {name: trained.files[name]["xxh3_128"] for name in _MODEL},
         "config": task.config,
         "data": catalogue.data_hashes(task, folder) if local else "hub",
-        "harness": _version(),
+        "harness": catalogue.harness_version(),
         **{name: spec[name] for name in ("limit", "batch_size", "threads", "revision")},
     }
     return _Asked(task=task, folder=folder, key=fingerprint(parts))
@@ -80,16 +78,6 @@ def _kept(path: Path, asked: list[_Asked]) -> dict[str, Any]:
     return {
         one.task.name: earlier[one.task.name] for one in asked if earlier.get(one.task.name, {}).get("key") == one.key
     }
-
-
-def _version() -> str:
-    try:
-        return metadata.version("lm_eval")
-    except metadata.PackageNotFoundError:
-        raise ParamsError(
-            "params.yaml: evaluate.tasks asks for zero-shot tasks, which need lm-evaluation-harness: install "
-            "lm_eval[hf] 0.4.13 or later, or set evaluate.tasks: []"
-        ) from None
 
 
 def _harness(spec: dict[str, Any], run: Path) -> Harness:

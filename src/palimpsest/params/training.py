@@ -275,7 +275,8 @@ class Evaluate(Section):
     tasks: list[str] = Field(
         [],
         description="zero-shot tasks: names of built-in ones (docs/metrics.md lists them), or task files in "
-        "lm-evaluation-harness's format that read local JSONL",
+        "lm-evaluation-harness's format that read local JSONL; code that a task file names is run: use those you "
+        "trust",
     )
     task_data: str | None = Field(None, description="folder with the data files of the built-in tasks")
     task_source: Literal["local", "hub"] = Field(

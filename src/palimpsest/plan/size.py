@@ -106,6 +106,8 @@ def _elsewhere(description: Path) -> tuple[Any, int, int]:
     import torch  # seconds to import, and most models are made from a shape
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    from palimpsest.model import is_like_llama
+
     # Whether its weights are those of the config is for the stage to say that loads them.
     logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
@@ -116,6 +118,8 @@ def _elsewhere(description: Path) -> tuple[Any, int, int]:
         raise PlanError(
             f"{description}: not the description of a causal LM: {str(error).strip().splitlines()[0]}"
         ) from None
+    if not is_like_llama(model):
+        raise PlanError(f"{description}: {config.model_type} is not built of blocks like Llama's, as training needs it")
     config.head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     matrices = {id(part.weight): part.weight for part in (model.get_input_embeddings(), model.get_output_embeddings())}
     embeddings = sum(weight.numel() for weight in matrices.values())

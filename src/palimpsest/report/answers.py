@@ -14,9 +14,11 @@ _SURE = 1.96  # standard errors of a 95 % interval
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One arm's score on a task: its spread in small print, every stage for hovering, ``best`` as in Table 1.
+    """One arm's score on a task: its error in small print, every stage for hovering, ``best`` as in Table 1.
 
-    ``guessed``: guessing would get as much, within the 95 % interval of the documents or the spread over seeds.
+    The error is the larger of the standard error over the questions and the standard deviation over seeds: all seeds
+    are asked the same questions, so that their spread alone hides the luck of these. ``guessed``: guessing would get as
+    much, within 1.96 errors.
     """
 
     style: Style
@@ -62,15 +64,15 @@ def _answer(results: Results, arm: Arm, task: Task, style: Style, best: str | No
     score = _final(arm, task)
     if score is None:
         return Answer(style=style, text=figures.NONE, note="", history="", guessed=False, best=False)
-    error = score.sd if score.n > 1 else _stderr(results, arm, arm.stages[-1], task)
+    error = max(score.sd or 0.0, _stderr(results, arm, arm.stages[-1], task) or 0.0)
     chance = task.chance
     text = figures.loss(score.mean)
     return Answer(
         style=style,
         text=text,
-        note=f"±{error:.3f}" if error is not None else "",
+        note=f"±{error:.3f}" if error else "",
         history=f"{arm.name}, {task.name}: {_history(arm, task)}",
-        guessed=chance is not None and error is not None and abs(score.mean - chance) <= _SURE * error,
+        guessed=chance is not None and abs(score.mean - chance) <= _SURE * error,
         best=text == best and not arm.is_reference,
     )
 
@@ -80,7 +82,7 @@ def _final(arm: Arm, task: Task) -> Quantity | None:
 
 
 def _stderr(results: Results, arm: Arm, stage: str, task: Task) -> float | None:
-    """Over documents, of the arm's one seed."""
+    """Over questions, of the arm's first seed."""
     _, run = results.run(arm, stage)
     found = ((run.get("tasks") or {}).get(task.name) or {}).get("stderr")
     return None if found is None else float(found)

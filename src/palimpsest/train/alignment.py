@@ -19,6 +19,7 @@ from torch.distributed.tensor import DTensor, Partial, Replicate
 from palimpsest.train.batches import Batches, share
 from palimpsest.train.network import Network
 from palimpsest.train.ranks import Ranks
+from palimpsest.train.sharding import local
 
 _RUNS = 4
 
@@ -69,7 +70,7 @@ class Alignment:
         if not (old and new):
             return
         replayed = self._gradient(rows[is_replayed])
-        both = zip(_local(weight.grad for weight in self._weights), replayed, strict=True)
+        both = zip(local(weight.grad for weight in self._weights), replayed, strict=True)
         # The whole batch's is the mean over all its sequences.
         self._write(step, "step", (((whole * (old + new) - part * old) / new, part) for whole, part in both))
 
@@ -105,7 +106,7 @@ class Alignment:
         own = share(len(rows), self._ranks.rank, self._ranks.count)
         with self._apart():
             self._backward(torch.from_numpy(rows[own.start : own.stop]).to(self._ranks.device), len(rows))
-        taken = _local(weight.grad for weight in self._weights)
+        taken = local(weight.grad for weight in self._weights)
         for weight, gradient in zip(self._weights, kept, strict=True):
             weight.grad = gradient
         return taken
@@ -164,8 +165,3 @@ def _products(new: Tensor, replayed: Tensor) -> Tensor:
     """Inner products [3]: new · replayed, new · new, replayed · replayed, summed in float64."""
     pairs = ((new, replayed), (new, new), (replayed, replayed))
     return torch.stack([(one * other).sum(dtype=torch.float64) for one, other in pairs])
-
-
-def _local(tensors: Iterable[Any]) -> list[Tensor]:
-    """What this process holds of tensors that are spread over several."""
-    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]

@@ -6,26 +6,49 @@ import math
 import statistics
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
-_REMEMBERED, _FEWEST = 100, 10
+_REMEMBERED, _FEWEST, _PATIENCE = 100, 10, 20
 
 
 class Guard:
     """Judges steps by the norms of the last 100 good ones of the stage; below ten it sees only what is not finite.
 
-    ``norms``: those of the good steps so far, in order, so that a resumed training judges as one that ran through.
+    ``lines``: those of metrics.jsonl so far, so that a resumed training judges as one that ran through.
     """
 
-    def __init__(self, spike_factor: float | None, norms: Iterable[float]) -> None:
-        self._factor, self._norms = spike_factor, deque(norms, maxlen=_REMEMBERED)
+    def __init__(self, spike_factor: float | None, lines: Iterable[dict[str, Any]]) -> None:
+        self._factor, self._bad_in_a_row = spike_factor, 0
+        self._norms: deque[float] = deque(maxlen=_REMEMBERED)
+        for line in lines:
+            if line.get("skipped"):
+                self._bad_in_a_row += 1
+            elif "gradient_norm" in line:
+                self._remember(line["gradient_norm"])
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether so many steps in a row were bad that what is wrong is not a batch."""
+        return self._bad_in_a_row > _PATIENCE
 
     def problem(self, loss: float, norm: float) -> str | None:
         """What is wrong with a step, else None; the norm of a good one is remembered."""
+        found = self._judge(loss, norm)
+        if found:
+            self._bad_in_a_row += 1
+        else:
+            self._remember(norm)
+        return found
+
+    def _judge(self, loss: float, norm: float) -> str | None:
         if not (math.isfinite(loss) and math.isfinite(norm)):
             return f"the loss is {loss} and the gradient norm {norm}"
         if self._factor and len(self._norms) >= _FEWEST:
             median = statistics.median(self._norms)
             if norm > self._factor * median:
                 return f"the gradient norm {norm:.4g} is {norm / median:.3g} times the median {median:.4g} of late"
-        self._norms.append(norm)
         return None
+
+    def _remember(self, norm: float) -> None:
+        self._norms.append(norm)
+        self._bad_in_a_row = 0

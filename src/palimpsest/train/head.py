@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 # Logits that are held at once: a few MB for a CPU's cache, 1 GB of a card, whose matrix products want to be large.
 _LOGITS = {"cpu": 2**20, "cuda": 2**28}
+_FEWEST = 256  # tokens in a chunk, below which its products get slow
 # Those whose logits are the last hidden states times lm_head and nothing else.
 _PLAIN = {"llama", "mistral", "qwen2", "qwen3"}
 
@@ -57,7 +58,7 @@ class _HeadLoss(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         kind = hidden.device.type
         low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden.dtype
-        chunk = max(1, _LOGITS[kind] // len(weight))
+        chunk = max(_FEWEST, _LOGITS[kind] // len(weight))
         with torch.autocast(kind, enabled=False):
             low_weight = weight.to(low)
             to_hidden, to_weight = torch.empty_like(hidden), torch.zeros_like(weight, dtype=torch.float32)
@@ -68,7 +69,8 @@ class _HeadLoss(torch.autograd.Function):
                 logs = F.log_softmax((own @ low_weight.t()).float(), dim=1)
                 losses[rows] = -logs.gather(1, target)[:, 0]
                 # softmax - one-hot: the gradient of the logits.
-                slope = logs.exp_().scatter_add_(1, target, torch.full_like(share, -1.0)).to(low)
+                chances = logs.exp_()
+                slope = chances.scatter_(1, target, chances.gather(1, target) - 1).to(low)
                 to_hidden[rows] = ((slope @ low_weight) * share).to(hidden.dtype)
                 _add_product(to_weight, slope.t(), (own * share).to(low))
         ctx.save_for_backward(to_hidden, to_weight.to(weight.dtype))
@@ -78,7 +80,8 @@ class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
         to_hidden, to_weight = ctx.saved_tensors
-        return to_hidden * upstream[0], to_weight * upstream[0], None, None
+        # In place, since a pass backward is made once, and the head's gradient may be a gigabyte.
+        return to_hidden.mul_(upstream[0]), to_weight.mul_(upstream[0]), None, None
 
 
 def _add_product(total: Tensor, one: Tensor, other: Tensor) -> None:

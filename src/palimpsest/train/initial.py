@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
+from transformers import GenerationConfig
 
 from palimpsest.artifact import Manifest, read_manifest, write_manifest
 from palimpsest.errors import TrainingError
@@ -41,7 +42,9 @@ def build(spec: dict[str, Any], tokenizer: Path, out: Path) -> Manifest:
     }
     logger.info("%s parameters, %s training FLOPs per token", *(f"{value:,}" for value in counts.values()))
     files = save_model(model, out, tokenizer)
-    return write_manifest(out, stage="run", params=spec, inputs={"tokenizer": manifest}, files=files, counts=counts)
+    # Where a model lay shapes nothing; the hash of what it held says which it was.
+    placed = spec | {"model": {key: value for key, value in given.items() if key != "path"}}
+    return write_manifest(out, stage="run", params=placed, inputs={"tokenizer": manifest}, files=files, counts=counts)
 
 
 def _fetch(name: str, revision: str) -> Path:
@@ -74,6 +77,11 @@ def _adopt(folder: Path, spec: dict[str, Any], tokenizer: Manifest) -> Any:
             f"{spec['context_length']}; lower that"
         )
     config.bos_token_id = config.eos_token_id = tokenizer.counts["end_of_text"]
+    model.generation_config = GenerationConfig.from_model_config(config)
+    # A resumed run could not draw what the straight one drew; and who sees a text once needs no dropout.
+    for key, value in vars(config).items():
+        if "drop" in key and isinstance(value, float):
+            setattr(config, key, 0.0)
     return model
 
 

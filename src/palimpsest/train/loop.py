@@ -78,6 +78,8 @@ def train(
     )
     if ranks.agreed(ranks.first and stage.is_finished()):
         logger.info("%s was trained before with equal params and inputs", out)
+        if ranks.first:
+            stage.checkpoints.remove()
     else:
         stage.run(checkpoint_interval, loggers)
     if ranks.first:
@@ -136,7 +138,7 @@ class Stage:
         start = self._restore()
         self.log = log = self._open_log(start, loggers) if self.ranks.first else metrics.SilentLog()
         self.alignment = Alignment(self.spec, self.batches, self.network, self.ranks, self._backward, log)
-        self.guard = Guard(self.settings["spike_factor"], metrics.good_norms(self.out / "metrics.jsonl"))
+        self.guard = Guard(self.settings["spike_factor"], metrics.read(self.out / "metrics.jsonl"))
         if start == 0 and self.spec["stage"] == 1:
             self._validate(0)
         progress = Progress(start, self.batches, self.flops_per_token, self.ranks)
@@ -214,10 +216,13 @@ class Stage:
         problem = self.guard.problem(loss, norm)
         if not self.ranks.agreed(bool(problem)):
             return False
-        if self.settings["on_bad_step"] == "stop":
+        if self.settings["on_bad_step"] == "stop" or self.guard.is_lost:
+            before, mend = ("", "set train.on_bad_step: skip")
+            if self.guard.is_lost:
+                before, mend = (", as at many before it", "raise train.spike_factor")
             self._fail(
-                f"{self.out}: {problem} at step {step + 1}; the last checkpoint is kept. Lower train.learning_rate, or "
-                "set train.on_bad_step: skip"
+                f"{self.out}: {problem} at step {step + 1}{before}; the last checkpoint is kept. Lower "
+                f"train.learning_rate, or {mend}"
             )
         logger.warning("step %d is skipped: %s", step + 1, problem)
         return True
@@ -250,7 +255,8 @@ class Stage:
         token_bytes = np.load(self.inputs.tokenizer / "token_bytes.npy", allow_pickle=False)
         for language in self.spec["languages"]:
             documents = Documents(self.inputs.tokens[language], "validation")
-            with self.network.precision():
+            # What is compiled is for batches; windows of documents have lengths of their own.
+            with torch.compiler.set_stance("force_eager"), self.network.precision():
                 losses = document_losses(
                     self.network.model,
                     take_documents(documents, limit, limit),

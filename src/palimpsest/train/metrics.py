@@ -28,7 +28,7 @@ class MetricsLog:
         self._file, self._loggers = path.open("ab"), loggers
 
     def write(self, **line: Any) -> None:
-        finite = {key: value for key, value in line.items() if not isinstance(value, float) or math.isfinite(value)}
+        finite = _finite(line)
         self._file.write((json.dumps(finite) + "\n").encode())
         self._loggers.write(finite)
 
@@ -42,6 +42,15 @@ class MetricsLog:
         self.sync()
         self._file.close()
         self._loggers.close()
+
+
+def _finite(line: dict[str, Any]) -> dict[str, Any]:
+    """What JSON has numbers for, in dictionaries too."""
+    return {
+        key: _finite(value) if isinstance(value, dict) else value
+        for key, value in line.items()
+        if not isinstance(value, float) or math.isfinite(value)
+    }
 
 
 class SilentLog:
@@ -62,8 +71,3 @@ def read(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-
-
-def good_norms(path: Path) -> list[float]:
-    """The gradient norm of every step so far that was not skipped."""
-    return [line["gradient_norm"] for line in read(path) if "gradient_norm" in line and "skipped" not in line]

@@ -28,7 +28,7 @@ class Network:
             self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if settings["compile"]:
             for block in self.model.base_model.layers:
-                block.compile()
+                block.compile(dynamic=False)
         elif ranks.device.type == "cpu" and settings["precision"] == "fp32":
             fused.attach(self.model)
         head.attach(self.model)

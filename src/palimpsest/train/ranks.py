@@ -9,6 +9,7 @@ CPUs.
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import NoReturn
 
 import torch
@@ -18,6 +19,9 @@ from torch import distributed as dist
 from palimpsest.errors import TrainingError
 from palimpsest.model import best_device
 from palimpsest.train.batches import share
+
+# The others wait while the first process writes what may be hundreds of GB.
+_PATIENCE = timedelta(hours=2)
 
 
 class Ranks:
@@ -35,11 +39,13 @@ class Ranks:
         self.launched = "RANK" in os.environ
         if not self.launched:
             return
-        if self.device.type == "cuda":
-            self.device = _own_card()
+        here, cards = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
+        if self.device.type == "cuda" and here > cards:
+            raise TrainingError(f"train.processes: {here} run on this machine, which has {cards} cards")
         dist.init_process_group(
             "nccl" if self.device.type == "cuda" else "gloo",
             device_id=self.device if self.device.type == "cuda" else None,
+            timeout=_PATIENCE,
         )
 
     @property
@@ -85,12 +91,3 @@ class Ranks:
         if self.launched:
             dist.barrier()
             dist.destroy_process_group()
-
-
-def _own_card() -> torch.device:
-    number, cards = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
-    if number >= cards:
-        raise TrainingError(f"process {number + 1} of this machine has no card of its own: it has {cards}")
-    device = torch.device("cuda", number)
-    torch.cuda.set_device(device)
-    return device

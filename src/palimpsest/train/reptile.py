@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
+
+from palimpsest.train.sharding import local
 
 
 class Reptile:
@@ -30,12 +31,7 @@ class Reptile:
         if not (last or step % self.interval == 0):
             return False
         if self.anchor:
-            weights, anchor = _own(self._weights), _own(self.anchor)
+            weights, anchor = local(self._weights), local(self.anchor)
             torch._foreach_lerp_(anchor, weights, self.step_size)
             torch._foreach_copy_(weights, anchor)
         return True
-
-
-def _own(tensors: list[Tensor]) -> list[Tensor]:
-    """What this process holds of tensors that are spread over several."""
-    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]

@@ -8,6 +8,7 @@ so would sum otherwise after a resume.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -36,6 +37,11 @@ def spread(model: Any, ranks: Ranks, sharding: str, precision: str) -> None:
 def whole(tensor: Tensor) -> Tensor:
     """The tensor in one piece; every process must ask for it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def local(tensors: Iterable[Any]) -> list[Tensor]:
+    """What this process holds of tensors that may be spread over several."""
+    return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
 
 
 @torch.no_grad()
