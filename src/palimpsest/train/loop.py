@@ -24,6 +24,7 @@ from palimpsest.model import copy_description
 from palimpsest.tokens.sequences import Documents
 from palimpsest.train import metrics
 from palimpsest.train.alignment import Alignment
+from palimpsest.train.allocator import keep_freed_memory
 from palimpsest.train.batches import Batches
 from palimpsest.train.card import write_card
 from palimpsest.train.checkpoint import Checkpoints, State, write_tensors
@@ -104,6 +105,7 @@ class Stage:
         self.spec, self.inputs, self.out, self.ranks = spec, inputs, out, ranks
         self.settings: dict[str, Any] = spec["train"]
         self.digests, self.identity = digests, fingerprint({"spec": spec, "inputs": digests})
+        keep_freed_memory()
         torch.set_num_threads(self.settings["threads"])
         torch.use_deterministic_algorithms(True)
         # Nothing here reads memory that it did not write; filling it first costs a twentieth of a step.
