@@ -10,9 +10,9 @@ for piece in main mer five grid; do
     place=$folder/$([ "$piece" = five ] && echo five || echo three)
     mkdir -p "$place"
     snakemake --configfile docs/study/base.yaml "docs/study/$piece.yaml" --directory "$place" --cores "$cores"
-    mkdir -p "$folder/$piece" "docs/study/$piece"
-    cp "$place"/results/{report.html,eval_all.json,sweep.json,scaling.json} "$folder/$piece/"
+    mkdir -p "$folder/results/$piece" "docs/study/$piece"
+    cp "$place"/results/{report.html,eval_all.json,sweep.json,scaling.json} "$folder/results/$piece/"
     cp "$place"/results/tables/{headline,ledger,data,sources}.csv "$place"/results/scaling.json "docs/study/$piece/"
     cp "$place"/results/plots/{loss_matrix,forgetting,alignment}.csv "docs/study/$piece/"
 done
-python docs/study/summary.py "$folder" > docs/study/summary.md
+python docs/study/summary.py "$folder/results" > docs/study/summary.md
