@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--steps", type=int, default=8, help="that are timed in each run")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true", help="let our side compile its blocks, before what is timed")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -83,7 +84,7 @@ def _turns(folder: Path, preset: str, options: Any) -> list[tuple[float, float, 
     vocabulary = _VOCABULARY[preset]
     train = {
         "steps": options.steps + _WARM, "batch_size": options.batch_size, "context_length": _CONTEXT,
-        "threads": options.threads, "eval_interval": 10_000,
+        "threads": options.threads, "eval_interval": 10_000, "compile": options.compile,
     }  # fmt: skip
     last = lineage("sequential", model={"preset": preset}, tokenizer={"vocab_size": vocabulary}, train=train)
     first = last.parent  # of English
