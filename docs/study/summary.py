@@ -140,7 +140,8 @@ def _exchange(scaling: Any) -> Iterator[str]:
     yield "|---|---|---|---|---|---|"
     for row in scaling["exchange"]:
         growth = f"{row['growth']:.2f}×" if row["growth"] else "–"
-        interval = f"{row['ci95'][0]:.2f} to {row['ci95'][1]:.2f}" if row["ci95"] else "–"
+        low, high = row["ci95"] or (0, 0)
+        interval = f"{low:.2f} to {high:.2f}" if low < high else "–"  # else all of it lies beyond what is followed
         yield (
             f"| {100 * row['rate']:g} % | {row['at_parameters']:,} | {growth} | {interval} | "
             f"{row['replay_cost']:.2f}× | {row['why']} |"
