@@ -31,7 +31,7 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
-# The study of docs/study, in FOLDER: about three hours of two cores, which go on where they were stopped.
+# The study of docs/study, in FOLDER: about two hours of two cores, which go on where they were stopped.
 study: $(VENV)/.installed
 	bash docs/study/run.sh $(FOLDER)
 

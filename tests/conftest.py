@@ -1,5 +1,6 @@
 """Small folders in the documented formats, for tests of what comes after the tokens."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -67,4 +68,14 @@ def tokenizer(tmp_path_factory) -> Path:
 
 def pytest_collection_modifyitems(items):
     """The longest files first, so that several workers end at about the same time."""
-    items.sort(key=lambda item: item.path.parent.name != "workflow")
+    items.sort(key=lambda item: {"workflow": 0, "train": 1}.get(item.path.parent.name, 2))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def environment():
+    """What a file's tests leave in the environment, such as being offline, does not reach those of the next."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
