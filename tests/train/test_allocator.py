@@ -8,11 +8,12 @@ import resource, sys, torch
 from palimpsest.train.allocator import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
-for turn in range(4):
+found = []
+for turn in range(8):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(16 << 20) * 2
-    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-print(faults)
+    found.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(min(found))
 """
 
 
@@ -22,5 +23,6 @@ def faults(*how):
 
 
 def test_what_was_freed_is_not_cleared_again():
-    """Two tensors of 64 MiB: 32,768 pages of 4 KiB, or 64 large ones where the kernel hands those out."""
+    """Two tensors of 64 MiB: 32,768 pages of 4 KiB, or 64 large ones where the kernel hands those out; now and then a
+    block finds another place."""
     assert faults("kept") < 32 <= faults("handed back")
