@@ -32,7 +32,7 @@ def make(asked, losses=LOSSES):
 def test_the_front_matter_is_what_the_hub_expects(third):
     data = ModelCard(make(third)).data
     assert data.language == ["en", "fr", "de"]
-    assert (data.library_name, data.pipeline_tag) == ("transformers", "text-generation")
+    assert (data.to_dict()["library_name"], data.pipeline_tag) == ("transformers", "text-generation")
     assert (data.license, data.license_name) == ("other", "as-the-training-data")
     assert data.tags == ["continual-pretraining", "replay", "mer"]
     assert data.model_name == "palimpsest-en-fr-de-50-percent-and-25-percent-replay-mer-s0"
