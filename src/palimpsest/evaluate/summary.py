@@ -89,8 +89,8 @@ def _describe_loss(columns: Mapping[str, list[float]], resamples: int) -> dict[s
 def describe_arm(lineages: Mapping[str, str], runs: Mapping[str, Run]) -> dict[str, Any]:
     """An arm's entry in eval_all.json, from its last lineage by seed."""
     chains = [[runs[path] for path in ancestors(last)] for last in lineages.values()]
-    loss = [{run["stage"]: _column(run, "nats_per_token") for run in chain} for chain in chains]
-    bits = [{run["stage"]: _column(run, "bits_per_byte") for run in chain} for chain in chains]
+    loss = [matrix(chain) for chain in chains]
+    bits = [matrix(chain, "bits_per_byte") for chain in chains]
     tasks = [{run["stage"]: _scores(run) for run in chain if run["tasks"]} for chain in chains]
     staged = "joint" not in loss[0]
     per_language: dict[str, Callable[[metrics.Matrix], dict[str, float]]] = {
@@ -104,8 +104,8 @@ def describe_arm(lineages: Mapping[str, str], runs: Mapping[str, Run]) -> dict[s
         "loss": _over_seeds(loss),
         "bits_per_byte": _over_seeds(bits),
         **{name: _over_seeds([function(m) for m in loss]) if staged else {} for name, function in per_language.items()},
-        "retained_loss": _over_seeds([metrics.retained_loss(matrix) for matrix in loss]),
-        "learned_loss": _over_seeds([metrics.learned_loss(matrix) for matrix in loss]) if staged else None,
+        "retained_loss": _over_seeds([metrics.retained_loss(m) for m in loss]),
+        "learned_loss": _over_seeds([metrics.learned_loss(m) for m in loss]) if staged else None,
         "tokens": {kind: sum(ledger[f"{kind}_tokens"] for ledger in ledgers) for kind in ("new", "replayed", "total")},
         "flops": sum(ledger["flops"] for ledger in ledgers),
         "lineages": {seed: ancestors(last) for seed, last in lineages.items()},
@@ -113,8 +113,9 @@ def describe_arm(lineages: Mapping[str, str], runs: Mapping[str, Run]) -> dict[s
     }
 
 
-def _column(run: Run, unit: str) -> dict[str, float]:
-    return {language: loss[unit] for language, loss in run["loss"].items()}
+def matrix(chain: Sequence[Run], unit: str = "nats_per_token") -> metrics.Matrix:
+    """The loss matrix of a lineage, from the entries of its checkpoints in order."""
+    return {run["stage"]: {language: loss[unit] for language, loss in run["loss"].items()} for run in chain}
 
 
 def _scores(run: Run) -> dict[str, float]:

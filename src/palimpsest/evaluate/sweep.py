@@ -8,7 +8,7 @@ from typing import Any
 
 from palimpsest.artifact import read_manifest, write_json
 from palimpsest.evaluate import metrics
-from palimpsest.evaluate.summary import Run, ancestors, describe_arm, read_runs
+from palimpsest.evaluate.summary import Run, ancestors, describe_arm, matrix, read_runs
 
 FORMAT = "palimpsest.sweep/2"
 
@@ -37,15 +37,13 @@ def _point(values: Any, arms: Mapping[str, Mapping[str, str]], root: Path) -> di
 def _figures(last: str, runs: Mapping[str, Run], root: Path) -> dict[str, Any]:
     """One seed of an arm, over all its stages; ``last`` is its last lineage."""
     chain = [runs[path] for path in ancestors(last)]
-    matrix = {
-        run["stage"]: {language: loss["nats_per_token"] for language, loss in run["loss"].items()} for run in chain
-    }
-    staged = "joint" not in matrix
+    losses = matrix(chain)
+    staged = "joint" not in losses
     return {
         "lineage": last,
-        "retained_loss": metrics.retained_loss(matrix),
-        "learned_loss": metrics.learned_loss(matrix) if staged else None,
-        "forgetting": metrics.forgetting(matrix) if staged else {},
+        "retained_loss": metrics.retained_loss(losses),
+        "learned_loss": metrics.learned_loss(losses) if staged else None,
+        "forgetting": metrics.forgetting(losses) if staged else {},
         "flops": sum(run["ledger"]["flops"] for run in chain if run["ledger"]),
         "parameters": chain[-1]["parameters"],
         "flops_per_token": read_manifest(root / "runs" / last, "run").counts["training_flops_per_token"],

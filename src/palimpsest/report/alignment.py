@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from palimpsest.errors import ArtifactError
+from palimpsest.report.rows import read as read_rows
 
 ALL = "all"  # the group of all weights together
 _PER_STAGE = 48  # points kept of each stage: measurements are noisy, so neighbours are averaged and none is left out
@@ -54,6 +53,9 @@ class Line:
         return fmean(window.after - window.before for window in self.windows) if self.windows else None
 
 
+_EXPECTED = "arm, seed, stage, step, tokens, at (step, window or interpolated), group and cosine"
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Row:
     arm: str
@@ -69,38 +71,22 @@ class _Row:
 def read(path: Path) -> list[Line]:
     """Every arm and group of alignment.csv, in its order. Raises ArtifactError naming file and line."""
     groups: dict[tuple[str, str], list[_Row]] = defaultdict(list)
-    for row in _rows(path):
+    for row in read_rows(path, _row, _EXPECTED):
         groups[row.arm, row.group].append(row)
     return [_line(arm, group, rows) for (arm, group), rows in groups.items()]
 
 
-def _rows(path: Path) -> list[_Row]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            table = csv.DictReader(file)
-            return [_row(row, path, table.line_num) for row in table]
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such file; run the evaluation, which writes it") from None
-
-
-def _row(row: dict[str, str], path: Path, number: int) -> _Row:
-    try:
-        at = {"step": "step", "window": "window", "interpolated": "interpolated"}[row["at"]]
-        return _Row(
-            arm=row["arm"],
-            seed=row["seed"],
-            stage=row["stage"],
-            step=int(row["step"]),
-            tokens=int(row["tokens"]),
-            at=at,
-            group=row["group"],
-            cosine=float(row["cosine"]),
-        )
-    except (KeyError, TypeError, ValueError):
-        raise ArtifactError(
-            f"{path}:{number}: expected arm, seed, stage, step, tokens, at (step, window or interpolated), group and "
-            f"cosine, found {row}; evaluate again"
-        ) from None
+def _row(row: dict[str, str]) -> _Row:
+    return _Row(
+        arm=row["arm"],
+        seed=row["seed"],
+        stage=row["stage"],
+        step=int(row["step"]),
+        tokens=int(row["tokens"]),
+        at={"step": "step", "window": "window", "interpolated": "interpolated"}[row["at"]],
+        group=row["group"],
+        cosine=float(row["cosine"]),
+    )
 
 
 def _line(arm: str, group: str, rows: Sequence[_Row]) -> Line:

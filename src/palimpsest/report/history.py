@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from palimpsest.errors import ArtifactError
+from palimpsest.report.rows import read as read_rows
 
 _POINTS = 96  # kept of each line: a panel is about 220 pixels wide, and a page at the paper's scale stays under 0.7 MB
 
@@ -54,7 +53,7 @@ _Row = tuple[str, str, str, int, int, float]  # arm, language, stage, step, toke
 def read(path: Path) -> list[Line]:
     """Every line of loss_curves.csv, thinned to what can be seen. Raises ArtifactError naming file and line."""
     groups: dict[tuple[str, str], list[_Row]] = defaultdict(list)
-    for row in _rows(path):
+    for row in read_rows(path, _row, "arm, stage, language, step, tokens and loss"):
         groups[row[:2]].append(row)
     ends = _stage_ends(groups)
     return [
@@ -63,23 +62,8 @@ def read(path: Path) -> list[Line]:
     ]
 
 
-def _rows(path: Path) -> list[_Row]:
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            table = csv.DictReader(file)
-            return [_row(row, path, table.line_num) for row in table]
-    except FileNotFoundError:
-        raise ArtifactError(f"{path}: no such file; run the evaluation, which writes it") from None
-
-
-def _row(row: dict[str, str], path: Path, number: int) -> _Row:
-    try:
-        place = int(row["step"]), int(row["tokens"]), float(row["loss"])
-        return row["arm"], row["language"], row["stage"], *place
-    except (KeyError, TypeError, ValueError):
-        raise ArtifactError(
-            f"{path}:{number}: expected arm, stage, language, step, tokens and loss, found {row}; evaluate again"
-        ) from None
+def _row(row: dict[str, str]) -> _Row:
+    return row["arm"], row["language"], row["stage"], int(row["step"]), int(row["tokens"]), float(row["loss"])
 
 
 def _stage_ends(groups: dict[tuple[str, str], list[_Row]]) -> dict[str, dict[str, int]]:

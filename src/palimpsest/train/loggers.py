@@ -16,8 +16,8 @@ from typing import Any, Protocol
 
 import torch
 
-from palimpsest.accelerators import peak_flops
 from palimpsest.errors import TrainingError
+from palimpsest.train.progress import share_per_token
 
 _FOLDER = Path("logs")
 
@@ -96,8 +96,7 @@ class Speed:
     def __init__(self, training: Training) -> None:
         settings = training.spec["train"]
         self._tokens_per_step = settings["batch_size"] * settings["context_length"]
-        peak = peak_flops(torch.cuda.get_device_name(training.device)) if training.device.type == "cuda" else None
-        self._share_per_token = training.flops_per_token / (peak * settings["processes"]) if peak else None
+        self._share_per_token = share_per_token(training.flops_per_token, training.device, settings["processes"])
         self._last: float | None = None
 
     def after_step(self) -> dict[str, float]:

@@ -15,6 +15,12 @@ logger = logging.getLogger(__name__)
 _SECONDS = 5.0
 
 
+def share_per_token(flops_per_token: int, device: torch.device, processes: int) -> float | None:
+    """What a token per second uses of the bf16 peak of all cards (MFU); None where that is not known."""
+    peak = peak_flops(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    return flops_per_token / (peak * processes) if peak else None
+
+
 class Progress:
     """A line every few seconds: step, loss, tokens per second, model FLOPs utilisation, time left.
 
@@ -24,8 +30,7 @@ class Progress:
     def __init__(self, start: int, batches: Batches, flops_per_token: int, ranks: Ranks) -> None:
         self._start, self._steps = start, len(batches)
         self._tokens_per_step = batches.schedule.batch_size * batches.context_length
-        peak = peak_flops(torch.cuda.get_device_name(ranks.device)) if ranks.device.type == "cuda" else None
-        self._share_per_token = flops_per_token / (peak * ranks.count) if peak else None
+        self._share_per_token = share_per_token(flops_per_token, ranks.device, ranks.count)
         self._began = self._shown = time.monotonic()
 
     def show(self, step: int, loss: float) -> None:
