@@ -124,9 +124,14 @@ sys.exit(code)
 
 
 def seconds_a_step(program: str, arguments: list[str], warm: int) -> float:
-    """The median, without the first ``warm`` steps, of a process that runs HOOK and ``program``."""
+    """The median of ``step_seconds``."""
+    return statistics.median(step_seconds(program, arguments, warm))
+
+
+def step_seconds(program: str, arguments: list[str], warm: int) -> list[float]:
+    """Of each step but the first ``warm`` ones, of a process that runs HOOK and ``program``."""
     done = subprocess.run([sys.executable, "-c", HOOK + program, *arguments], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
     ends = json.loads(done.stdout.splitlines()[-1])[warm - 1 :]
-    return statistics.median(end - begin for begin, end in pairwise(ends))
+    return [end - begin for begin, end in pairwise(ends)]

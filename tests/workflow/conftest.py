@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 SMALL = {
     "languages": ["en", "fr"],
-    "arms": ["sequential", "replay"],
+    "arms": ["sequential", "mer"],
     "seeds": [0],
     "corpus": {
         "sources": {name: {"kind": "sample", "documents": 150} for name in ("en", "fr")},
@@ -91,3 +91,16 @@ def project(tmp_path_factory):
     made.params()
     made.commit("params")
     return made
+
+
+@pytest.fixture
+def elsewhere(project, tmp_path):
+    """Runs Snakemake in an empty folder with other params."""
+
+    def run(cores, params):
+        (tmp_path / "given.yaml").write_text(yaml.safe_dump(params))
+        given = ("--directory", str(tmp_path), "--configfile", str(tmp_path / "given.yaml"))
+        project.run("snakemake", "--cores", cores, *given)
+        return tmp_path
+
+    return run
