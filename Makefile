@@ -6,7 +6,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 
 run: $(VENV)/.installed
 	snakemake --cores $(CORES)
-	@palimpsest table --eval-all results/eval_all.json
+	@palimpsest table
 	@echo "results/eval_all.json  every figure; docs/formats.md says what each means"
 	@echo "results/report.html    the same to look at, in a browser"
 

@@ -2,7 +2,10 @@
 # `snakemake --cores all` makes everything; `snakemake -n` says what would run, and why.
 
 
-configfile: "params.yaml"
+# A file that --configfile names stands for itself: what params.yaml says would show through where it says nothing.
+if not workflow.config_settings.configfiles:
+
+    configfile: "params.yaml"
 
 
 # No rule needs a container; the line names the one that clusters without a Python of their own may use.
@@ -19,5 +22,6 @@ include: "workflow/rules/evaluate.smk"
 rule all:
     default_target: True
     input:
+        "data/raw/outside.json",
         "results/eval_all.json",
         "results/report.html",

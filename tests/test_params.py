@@ -103,6 +103,30 @@ def test_every_problem_is_told_at_once():
     assert len(str(refused.value).splitlines()) == 2
 
 
+def test_a_problem_of_several_keys_is_told_without_a_place():
+    with pytest.raises(ParamsError, match=r"^params\.yaml: mer\.interval: 20 steps are more than the 10"):
+        parse(values(train={"steps": 10}, arms=["mer"]), "params.yaml")
+
+
+def test_a_folder_is_no_source(tmp_path):
+    with pytest.raises(ParamsError, match=r"corpus\.sources\.en\.path: .* is a folder; name the files in it"):
+        parse(values(corpus={"sources": SOURCES | {"en": {"kind": "local", "path": str(tmp_path)}}}), "params.yaml")
+
+
+def test_numbers_are_read_as_yaml_1_2_has_them_too():
+    written = yaml.safe_load("{learning_rate: 2e-3, min_learning_rate: 1.5E-4, epsilon: 1.0e-9}")
+    train = parse(values(train=written), "p").train
+    assert (train.learning_rate, train.min_learning_rate, train.epsilon) == (2e-3, 1.5e-4, 1e-9)
+
+
+def test_a_key_that_is_said_twice_is_refused(tmp_path):
+    (tmp_path / "params.yaml").write_text("train: {steps: 3}\nreplay: {rate: 0}\ntrain: {batch_size: 2}\n")
+    with pytest.raises(ParamsError, match=r"(?s)params\.yaml: .*'train' is said twice.*line 3"):
+        load(tmp_path / "params.yaml")
+    with pytest.raises(ParamsError, match=r"Is a directory"):
+        load(tmp_path)
+
+
 @pytest.mark.parametrize("text", ["a: [", "- just\n- a list\n", ""])
 def test_files_that_are_no_params_are_refused(tmp_path, text):
     (tmp_path / "params.yaml").write_text(text)

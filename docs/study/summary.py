@@ -3,7 +3,7 @@
 import json
 import statistics
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,16 @@ def main(folder: Path) -> None:
         piece: {
             name: json.loads((folder / piece / f"{name}.json").read_text()) for name in ("eval_all", "sweep", "scaling")
         }
-        for piece in ("main", "five", "mer", "grid")
+        for piece in ("main", "five", "mer", "rates", "constant", "grid", "tasks")
     }
     print("<!-- made by docs/study/summary.py from the results; the text about it is in README.md -->")
     runs = dict(_arms(results["main"]["sweep"]))
     for lines in (
-        _comparison(runs), _differences(runs), _five(results["five"]["eval_all"]), _windows(results["mer"]["sweep"]),
-        _sizes(results["grid"]["scaling"]), _exchange(results["grid"]["scaling"]),
+        _comparison(runs), _differences(runs), _five(results["five"]),
+        _windows("down to 2e-4 by a cosine", results["mer"]["sweep"]),
+        _windows("at its peak all the time", results["rates"]["sweep"]),
+        _constant(results["constant"]["sweep"]),
+        _sizes(results["grid"]["scaling"]), _exchange(results["grid"]["scaling"]), _tasks(results["tasks"]["eval_all"]),
     ):  # fmt: skip
         print("\n".join(["", *lines]))
 
@@ -85,20 +88,44 @@ def _interval(values: list[float]) -> str:
     return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
 
 
-def _five(found: Any) -> Iterator[str]:
-    languages = found["languages"]
-    yield "## Five languages, one seed: forgetting by language, and mean losses\n"
-    yield f"| arm | {' | '.join(languages[:-1])} | retained loss | learned loss |"
-    yield "|---" * (len(languages) + 2) + "|"
-    for arm in found["params"]["arms"]:
-        value = found["arms"][arm]
-        cells = [f"{value['forgetting'][name]['mean']:+.3f}" if value["forgetting"] else "–" for name in languages[:-1]]
-        learned = f"{value['learned_loss']['mean']:.3f}" if value["learned_loss"] else "–"
-        yield f"| {arm} | {' | '.join(cells)} | {value['retained_loss']['mean']:.3f} | {learned} |"
+def _five(found: Mapping[str, Any]) -> Iterator[str]:
+    (runs,) = [point["runs"] for point in found["sweep"]["points"]]
+    earlier = found["eval_all"]["languages"][:-1]
+    columns = {name: _forgetting_of(name) for name in earlier} | {
+        "retained loss": lambda run: run["retained_loss"], "learned loss": lambda run: run["learned_loss"],
+    }  # fmt: skip
+    yield "## Five languages: forgetting by language, and mean losses, mean ± standard deviation over seeds\n"
+    yield f"| arm | {' | '.join(columns)} |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for arm in found["eval_all"]["params"]["arms"]:
+        cells = [[figure(run) for run in runs[arm].values()] for figure in columns.values()]
+        yield f"| {arm} | {' | '.join('–' if None in cell else _spread(cell) for cell in cells)} |"
+    pairs = [("replay", "sequential"), ("mer", "replay"), ("replay", "joint")]
+    for one, other in pairs:
+        cells = [
+            [(figure(runs[one][seed]), figure(runs[other][seed])) for seed in runs[one]] for figure in columns.values()
+        ]
+        shown = ["–" if None in sum(cell, ()) else _interval([a - b for a, b in cell]) for cell in cells]
+        yield f"| {one} − {other} (95 %) | {' | '.join(shown)} |"
 
 
-def _windows(sweep: Any) -> Iterator[str]:
-    yield "## ε, k and the learning rate, smallest size, replay 25 %, one seed\n"
+def _forgetting_of(language: str) -> Callable[[Any], float | None]:
+    return lambda run: run["forgetting"][language] if run["forgetting"] else None
+
+
+def _tasks(found: Any) -> Iterator[str]:
+    arms, tasks = found["arms"], found["tasks"]
+    yield "## Zero-shot tasks: the first 100 questions, after the last language, one seed\n"
+    yield f"| task | metric | chance | {' | '.join(arms)} |"
+    yield "|---" * (len(arms) + 3) + "|"
+    for name, task in tasks.items():
+        chance = "–" if task["chance"] is None else f"{task['chance']:.3f}"
+        cells = [f"{list(figures['tasks'].values())[-1][name]['mean']:.3f}" for figures in arms.values()]
+        yield f"| {name} | {task['metric']} | {chance} | {' | '.join(cells)} |"
+
+
+def _windows(rate_is: str, sweep: Any) -> Iterator[str]:
+    yield f"## ε, k and a learning rate that is {rate_is}: smallest size, replay 25 %, one seed\n"
     yield "| learning rate | k | ε | retained loss | learned loss | forgetting |\n|---|---|---|---|---|---|"
     shown = set()
     for point in sweep["points"]:
@@ -112,6 +139,19 @@ def _windows(sweep: Any) -> Iterator[str]:
                     f"| {rate:g} | {place} | {run['retained_loss']:.3f} | {run['learned_loss']:.3f} | "
                     f"{_forgetting(run):+.3f} |"
                 )
+
+
+def _constant(sweep: Any) -> Iterator[str]:
+    yield "## MER where the learning rate stays at its peak: main size, replay 25 %, mean ± standard deviation\n"
+    yield "| | retained loss | learned loss | forgetting |\n|---|---|---|---|"
+    figures = (lambda run: run["retained_loss"], lambda run: run["learned_loss"], _forgetting)
+    alone = sweep["points"][0]["runs"]["replay"]
+    yield f"| replay alone | {' | '.join(_spread([figure(run) for run in alone.values()]) for figure in figures)} |"
+    for point in sweep["points"]:
+        step, found = point["values"]["mer.step_size"], point["runs"]["mer"]
+        yield f"| ε = {step} | {' | '.join(_spread([figure(run) for run in found.values()]) for figure in figures)} |"
+        less = [_interval([figure(found[seed]) - figure(alone[seed]) for seed in found]) for figure in figures]
+        yield f"| ε = {step} − replay alone (95 %) | {' | '.join(less)} |"
 
 
 def _sizes(scaling: Any) -> Iterator[str]:

@@ -98,6 +98,15 @@ class Manifest:
     counts: dict[str, Any]
     digest: str
 
+    def check(self, *names: str) -> None:
+        """Raises ArtifactError where a file is not what was written, though it has the size."""
+        for name in names:
+            if file_digest(self.folder / name) != self.files[name]["xxh3_128"]:
+                raise ArtifactError(
+                    f"{self.folder / name}: is damaged: its hash is not that of {self.folder / MANIFEST}; delete both "
+                    "and rerun, or get them back by `dvc checkout`"
+                )
+
     def paths(self, prefix: str = "", suffix: str = "") -> list[Path]:
         """The files whose name inside the folder begins with ``prefix`` and ends with ``suffix``, in name order."""
         return [self.folder / name for name in sorted(self.files) if name.startswith(prefix) and name.endswith(suffix)]

@@ -31,6 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PalimpsestError as error:
         sys.stderr.write(f"{label}error: {error}\n")
         return 1
+    except OSError as error:
+        if error.strerror is None:  # not of the system: a fault of ours, or a library's, to be seen whole
+            raise
+        sys.stderr.write(f"{label}error: {error.filename or 'writing or reading'}: {error.strerror}\n")
+        return 1
     return 0
 
 
@@ -129,9 +134,10 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from palimpsest.params import load
+    from palimpsest.experiment import Experiment
+    from palimpsest.params import read
 
-    load(options.params)
+    Experiment(read(options.params), Path(".snakemake/inventory.json"), str(options.params))
     logger.info("%s is valid", options.params)
 
 
@@ -210,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
     folder(command, "eval-all", "curves", "alignment", "scaling", "out")
     folder(command, "corpora", nargs="+")
     command = stage("table", _table, "print the headline table", spec=False)
-    folder(command, "eval-all")
+    folder(command, "eval-all", required=False, default=Path("results/eval_all.json"))
     command = stage("check", _check, "validate a params file", spec=False)
     command.add_argument("params", type=Path, nargs="?", default=Path("params.yaml"))
     command = stage("plan", _plan, "print tokens, FLOPs, hours and disk that a params file asks for", spec=False)

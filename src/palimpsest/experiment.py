@@ -20,10 +20,10 @@ Arms = dict[str, dict[int, Lineage]]
 
 
 class Experiment:
-    """``config`` is the contents of params.yaml. Raises ParamsError or DataError, naming the key or file."""
+    """``config`` is the contents of the params file ``origin``. Raises ParamsError or DataError, naming key or file."""
 
-    def __init__(self, config: dict[str, Any], cache: Path) -> None:
-        self.params = parse(config, "params.yaml")
+    def __init__(self, config: Any, cache: Path, origin: str = "params.yaml") -> None:
+        self.params = parse(config, origin)
         # Local files are looked at each time, so that a changed or added one is seen; the cache knows their hashes.
         self.inventories = {language: self._inventory(language, cache) for language in self.params.languages}
         self.tasks = self._tasks(cache)

@@ -1,16 +1,19 @@
 """Whole stages: exact resume after real kills, micro-batches, joint training, and what a finished folder holds."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from palimpsest.errors import DataError, TrainingError
+from palimpsest.errors import ArtifactError, DataError, TrainingError
 from palimpsest.replay import pool as replay_pool
 from palimpsest.train.batches import Batches
 from palimpsest.train.loop import Inputs, train
@@ -64,6 +67,40 @@ def test_a_checkpoint_that_was_cut_short_is_passed_over(mer, straight, tmp_path,
     assert list(out.glob(".checkpoint-*.tmp")) and not list(out.glob("checkpoint-*"))
     train(*mer, out, 10)
     same_files(out, straight)
+
+
+def spoil(path):
+    """Flip one bit in the middle of a file, whose size stays."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [spoil, lambda path: os.truncate(path, 100), Path.unlink])
+def test_a_checkpoint_that_was_damaged_is_not_gone_on_from(mer, tmp_path, monkeypatch, damage):
+    class DiedError(Exception):
+        pass
+
+    def die(_progress, step, _loss):
+        if step == 25:
+            raise DiedError
+
+    with monkeypatch.context() as patch, pytest.raises(DiedError):
+        patch.setattr("palimpsest.train.loop.Progress.show", die)
+        train(*mer, tmp_path / "run", 10)
+    (kept,) = (tmp_path / "run").glob("checkpoint-*")
+    damage(kept / "optimizer.safetensors")
+    with pytest.raises(TrainingError, match=rf"{kept.name}/optimizer\.safetensors: is damaged; delete its folder"):
+        train(*mer, tmp_path / "run", 10)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors"])
+def test_a_parent_that_was_damaged_is_refused(mer, tmp_path, name):
+    asked, inputs = mer
+    shutil.copytree(inputs.parent, tmp_path / "parent")
+    spoil(tmp_path / "parent" / name)
+    with pytest.raises(ArtifactError, match=rf"parent/{name}: is damaged"):
+        train(asked, replace(inputs, parent=tmp_path / "parent"), tmp_path / "run", 1000)
 
 
 def test_a_finished_training_is_recognised_and_only_its_manifest_written(mer, straight, tmp_path, same_files):

@@ -57,6 +57,7 @@ def test_one_core_and_all_of_them_give_equal_bytes(project, elsewhere):
     assert manifests(one) == manifests(all_of_them)
     for name in ("eval_all.json", "metrics.json", "report.html", "plots/loss_curves.csv"):
         assert (one / "results" / name).read_bytes() == (all_of_them / "results" / name).read_bytes(), name
+    assert (one / "data" / "raw" / "outside.json").is_file()  # which DVC's later stages depend on
     for content in manifests(one).values():
         assert str(one).encode() not in content
 
@@ -119,6 +120,15 @@ def test_a_fresh_clone_after_a_pull_is_idle(project, tmp_path):
     clone.run("dvc", "pull")
     assert clone.would_run() == {}
     assert skipped(clone.run("dvc", "repro")) == {"corpus", "tokens", "train", "evaluate"}
+
+
+def test_another_params_file_stands_for_itself(project, tmp_path):
+    """What params.yaml says does not show through where the other file says nothing."""
+    (tmp_path / "given.yaml").write_text(yaml.safe_dump(project.small))
+    project.params(train=project.small["train"] | {"weight_decay": 0.3}, sweep={"replay.rate": [0, 0.1]})
+    assert project.would_run()
+    assert "Nothing to be done" in project.run("snakemake", "-n", "--configfile", str(tmp_path / "given.yaml"))
+    project.params()
 
 
 def test_wrong_params_are_refused_before_anything_runs(project):

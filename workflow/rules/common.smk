@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 from palimpsest import recipe
 from palimpsest.errors import PalimpsestError
 from palimpsest.experiment import Experiment, checkpoints
+from palimpsest.params import read
 
 # The jobs run the command that belongs to this Python, whether its environment is active or not.
 # A prefix takes the place of Snakemake's strict mode, without which `tee` would hide that a stage failed.
@@ -19,8 +20,17 @@ shell.prefix(
 # What a training takes of the resource `gpu`.
 GPU = 1 if shutil.which("nvidia-smi") else 0
 
+CONFIG_FILES = [str(path) for path in workflow.config_settings.configfiles]
+
 try:
-    EXPERIMENT = Experiment(config, Path(".snakemake/inventory.json"))
+    # Snakemake has read them too, but takes the last of two equal keys without a word.
+    for file in CONFIG_FILES or ["params.yaml"]:
+        read(Path(file))
+    EXPERIMENT = Experiment(
+        config,
+        Path(".snakemake/inventory.json"),
+        " + ".join(CONFIG_FILES) or "params.yaml",
+    )
 except PalimpsestError as error:
     raise WorkflowError(str(error)) from None
 

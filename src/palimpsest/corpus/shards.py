@@ -42,6 +42,8 @@ def write_shards(units: Units, corpus: Mapping[str, Any], out: Path, tally: Tall
     Raises DataError when either split would be empty.
     """
     if not tally.kept:
+        if not tally.total.documents_in:
+            raise DataError("the sources hold no document; look at corpus.sources")
         raise DataError(f"{tally}; loosen corpus.filters or corpus.min_language_score, or look at the sources")
     bands = corpus["minhash"]["bands"] if corpus["minhash"] else 0
     fates = _Fates(

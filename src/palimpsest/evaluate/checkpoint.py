@@ -24,6 +24,7 @@ def build(spec: dict[str, Any], run: Path, tokenizer: Path, tokens: dict[str, Pa
     inputs = {"run": read_manifest(run, "run"), "tokenizer": read_manifest(tokenizer, "tokenizer")}
     torch.set_num_threads(spec["threads"])
     torch.use_deterministic_algorithms(True)
+    inputs["run"].check("model.safetensors")
     model = load_model(run, best_device())
     token_bytes = np.load(tokenizer / "token_bytes.npy", allow_pickle=False)
     words = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))

@@ -70,7 +70,9 @@ def parse(values: Any, origin: str) -> Params:
     """As ``validate``, and the files that are named must be there."""
     params = validate(values, origin)
     for key, pattern in _patterns(params, values):
-        if next(glob.iglob(expand(pattern), recursive=True), None) is None:
+        if Path(expand(pattern)).is_dir():
+            raise ParamsError(f"{origin}: {key}: {pattern!r} is a folder; name the files in it, as in {pattern}/**/*")
+        if not any(Path(path).is_file() for path in glob.iglob(expand(pattern), recursive=True)):
             raise ParamsError(f"{origin}: {key}: {pattern!r} matches no file")
     if (path := params.tokenizer.path) and not Path(expand(path)).is_file():
         raise ParamsError(f"{origin}: tokenizer.path: {path!r}: no such file")
@@ -82,7 +84,7 @@ def validate(values: Any, origin: str) -> Params:
     if not isinstance(values, dict):
         raise ParamsError(f"{origin}: expected keys and values, found {type(values).__name__}")
     try:
-        params = Params.model_validate(values)
+        params = Params.model_validate(_numbers(values))
     except ValidationError as error:
         problems = (_explain(problem, values) for problem in error.errors())
         raise ParamsError("\n".join(f"{origin}: {problem}" for problem in problems)) from None
@@ -100,11 +102,35 @@ def load(path: Path) -> Params:
 def read(path: Path) -> Any:
     """The contents of a params file, not yet validated."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ParamsError(f"{path}: no such file") from None
+        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise ParamsError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: not valid YAML: {error}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is said twice, of which YAML would keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        said: set[Any] = set()
+        for key, _ in node.value:
+            if key.value in said:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is said twice", key.start_mark)
+            said.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _numbers(value: Any) -> Any:
+    """The value with what is written like 2e-3 made a number, as YAML 1.2 has it; 1.1 asks for 2.0e-3."""
+    match value:
+        case dict():
+            return {key: _numbers(each) for key, each in value.items()}
+        case list():
+            return [_numbers(each) for each in value]
+        case str() if re.fullmatch(r"[+-]?\d{1,6}(\.\d*)?[eE][+-]?\d{1,3}", value):
+            return float(value)
+    return value
 
 
 def grid(sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
@@ -159,12 +185,14 @@ def _key(place: tuple[Any, ...], values: Any) -> str:
     match parts:
         case ["corpus", "sources", language, int(), *rest] if isinstance(values["corpus"]["sources"][language], dict):
             parts = ["corpus", "sources", language, *rest]
-    return ".".join(map(str, parts)) or "the file"
+    return ".".join(map(str, parts))
 
 
 def _explain(problem: Any, values: Any) -> str:
+    message: str = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:  # of the file as a whole: the message names the keys
+        return message
     key = _key(problem["loc"], values)
-    message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f"{key}: unknown key; see docs/params.md for the keys that there are"
     if problem["type"] == "missing":

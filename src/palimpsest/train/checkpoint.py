@@ -21,7 +21,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from palimpsest.artifact import read_json, sync, write_json
+from palimpsest.artifact import file_digest, read_json, sync, write_json
 from palimpsest.errors import TrainingError
 from palimpsest.train.ranks import Ranks
 from palimpsest.train.reptile import Reptile
@@ -144,7 +144,8 @@ class Checkpoints:
         beside.mkdir(parents=True)
         for name, tensors in files.items():
             write_tensors(tensors, beside / f"{name}.safetensors")
-        write_json(beside / "state.json", {"step": step, "fingerprint": self.fingerprint})
+        digests = {path.name: file_digest(path) for path in sorted(beside.iterdir())}
+        write_json(beside / "state.json", {"step": step, "fingerprint": self.fingerprint, "files": digests})
         beside.rename(place)
         sync(self.folder)
         self._clear(self._found()[: -self.keep])
@@ -165,8 +166,14 @@ class Checkpoints:
         self._clear([*self.folder.glob("checkpoint-*"), *self.folder.glob(".checkpoint-*.tmp")])
 
     def _last(self) -> int:
-        found = [path for path in self._found() if read_json(path / "state.json")["fingerprint"] == self.fingerprint]
-        return int(found[-1].name.removeprefix("checkpoint-")) if found else 0
+        states = {path: read_json(path / "state.json") for path in self._found()}
+        found = [path for path, state in states.items() if state["fingerprint"] == self.fingerprint]
+        if not found:
+            return 0
+        for name, digest in states[found[-1]]["files"].items():
+            if not (found[-1] / name).is_file() or file_digest(found[-1] / name) != digest:
+                raise TrainingError(f"{found[-1] / name}: is damaged; delete its folder and run again")
+        return int(states[found[-1]]["step"])
 
     def _found(self) -> list[Path]:
         return sorted(state.parent for state in self.folder.glob("checkpoint-*/state.json"))

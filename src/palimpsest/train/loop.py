@@ -110,6 +110,8 @@ class Stage:
         torch.use_deterministic_algorithms(True)
         # Nothing here reads memory that it did not write; filling it first costs a twentieth of a step.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+        parent = read_manifest(inputs.parent, "run")
+        parent.check(*(name for name in ("model.safetensors", "optimizer.safetensors") if name in parent.files))
         self.batches = Batches(spec, inputs.tokens, inputs.pool)
         end_of_text = read_manifest(inputs.tokenizer, "tokenizer").counts["end_of_text"]
         self.network = Network(inputs.parent, self.settings, ranks, end_of_text)
