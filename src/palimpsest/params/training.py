@@ -259,7 +259,7 @@ class Mer(Section):
     """Meta-experience replay: replay with a Reptile interpolation every k optimiser steps (paper section 3)."""
 
     interval: PositiveInt = Field(20, description="k: optimiser steps in a window")
-    step_size: Annotated[float, Field(ge=0, le=1)] = Field(0.5, description="ε: θ ← a + ε(θ - a) at a window's end")
+    step_size: Annotated[float, Field(ge=0, le=1)] = Field(0.8, description="ε: θ ← a + ε(θ - a) at a window's end")
 
 
 class Evaluate(Section):
