@@ -115,13 +115,18 @@ def _forgetting_of(language: str) -> Callable[[Any], float | None]:
 
 def _tasks(found: Any) -> Iterator[str]:
     arms, tasks = found["arms"], found["tasks"]
-    yield "## Zero-shot tasks: the first 100 questions, after the last language, one seed\n"
-    yield f"| task | metric | chance | {' | '.join(arms)} |"
-    yield "|---" * (len(arms) + 3) + "|"
+    last = found["languages"][-1]
+    yield "## Zero-shot tasks: 100 questions of each, after the last language, one seed\n"
+    yield f"| task | metric | chance | untrained | {' | '.join(arms)} |"
+    yield "|---" * (len(arms) + 4) + "|"
     for name, task in tasks.items():
         chance = "–" if task["chance"] is None else f"{task['chance']:.3f}"
-        cells = [f"{list(figures['tasks'].values())[-1][name]['mean']:.3f}" for figures in arms.values()]
-        yield f"| {name} | {task['metric']} | {chance} | {' | '.join(cells)} |"
+        cells = [
+            f"{figures['tasks']['joint' if arm == 'joint' else last][name]['mean']:.3f}"
+            for arm, figures in arms.items()
+        ]
+        untrained = next(iter(arms.values()))["tasks"]["init"][name]["mean"]
+        yield f"| {name} | {task['metric']} | {chance} | {untrained:.3f} | {' | '.join(cells)} |"
 
 
 def _windows(rate_is: str, sweep: Any) -> Iterator[str]:

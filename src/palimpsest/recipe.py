@@ -25,7 +25,7 @@ REVISIONS = {
     "replay": 2,
     "train": 3,
     "evaluate": 2,
-    "tasks": 1,
+    "tasks": 2,
     "sweep": 1,
     "scaling": 2,
     "report": 4,

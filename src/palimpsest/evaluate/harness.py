@@ -60,7 +60,9 @@ class Harness:
     def ask(self, task: Task, overrides: Config, limit: int | None, folder: Path) -> dict[str, Any]:
         """``metric``, ``value``, ``stderr`` (null where the harness has none) and ``documents``, the questions asked.
 
-        The metric is the first of the task file's metric_list. ``folder`` is for a task file with the ``overrides``.
+        The metric is the first of the task file's metric_list. Of more than ``limit`` questions those are asked that
+        lie evenly over all: a set may be sorted by its answers, as PubMedQA's is. ``folder`` is for a task file with
+        the ``overrides``.
         """
         file = folder / f"{task.name}.yaml"
         file.write_text(yaml.safe_dump({"include": str(task.path), "task": task.name, **overrides}), encoding="utf-8")
@@ -72,8 +74,16 @@ class Harness:
         random.seed(_SEED)
         np.random.seed(_OTHER_SEEDS)
         torch.manual_seed(_OTHER_SEEDS)
-        results = lm_eval.evaluate(lm=self._model, task_dict=loaded, limit=limit, log_samples=False)
+        chosen = spread(len(question.eval_docs), limit)
+        results = lm_eval.evaluate(
+            lm=self._model, task_dict=loaded, samples={task.name: chosen} if chosen else None, log_samples=False
+        )
         return _figure(results["results"][task.name]) | {"documents": results["n-samples"][task.name]["effective"]}
+
+
+def spread(size: int, limit: int | None) -> list[int]:
+    """The numbers of ``limit`` questions that lie evenly over ``size``; none where all are to be asked."""
+    return [place * size // limit for place in range(limit)] if limit and limit < size else []
 
 
 def _figure(scores: dict[str, Any]) -> dict[str, Any]:

@@ -282,4 +282,6 @@ class Evaluate(Section):
     task_source: Literal["local", "hub"] = Field(
         "local", description="where built-in tasks take their data: task_data, or the Hugging Face hub"
     )
-    task_limit: PositiveInt | None = Field(None, description="questions of each task, the first ones; null: all")
+    task_limit: PositiveInt | None = Field(
+        None, description="questions of each task, evenly over all of them; null: all"
+    )
