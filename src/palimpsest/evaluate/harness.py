@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,10 @@ class Harness:
     def __init__(self, run: Path, batch_size: int, threads: int) -> None:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(True)
-        tokenizer = AutoTokenizer.from_pretrained(run, local_files_only=True, trust_remote_code=False)
+        # The harness cuts what is too long, of which the tokenizer need not warn.
+        tokenizer = AutoTokenizer.from_pretrained(
+            run, local_files_only=True, trust_remote_code=False, model_max_length=sys.maxsize
+        )
         self._model = _Model(pretrained=load_model(run, best_device()), tokenizer=tokenizer, batch_size=batch_size)
         # Without the harness's own thousands of task files, which take longer to read than a small model to ask.
         self._tasks = TaskManager(include_defaults=False)
