@@ -139,7 +139,7 @@ def stage_lines(path: Path) -> list[dict[str, Any]]:
         (["one"], {"validation_fraction": 1e-9}, "raise corpus.validation_fraction"),
         (["one"], {"validation_fraction": 0.999999999}, "lower corpus.validation_fraction"),
         ([""], {}, "0 of 1 documents kept; dropped: no_text 1; loosen corpus.filters"),
-        ([], {}, "0 of 0 documents kept"),
+        ([], {}, r"the sources hold no document; look at corpus\.sources"),
     ],
 )
 def test_an_empty_split_names_the_key_to_change(stage: Any, texts: list[str], corpus: Any, message: str) -> None:

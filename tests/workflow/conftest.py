@@ -59,9 +59,9 @@ class Project:
         self.run("git", "add", "-A")
         self.run("git", "commit", "-qm", message)
 
-    def would_run(self):
+    def would_run(self, *arguments):
         """What ``snakemake -n`` says: rule → jobs; empty when there is nothing to do."""
-        said = self.run("snakemake", "-n")
+        said = self.run("snakemake", "-n", *arguments)
         table = re.search(r"^job\s+count\n[- ]+\n(.*?)\n\n", said, re.DOTALL | re.MULTILINE)
         if not table:
             assert "Nothing to be done" in said, said
