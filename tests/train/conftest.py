@@ -101,6 +101,33 @@ def same_files():
     return _same_files
 
 
+class _DiedError(Exception):
+    pass
+
+
+@pytest.fixture
+def die_at(monkeypatch):
+    """Trains until step ``last`` is done, whose work is lost, and the checkpoint before it is on disk."""
+
+    def run(last, asked, inputs, out, interval, keep=1, **options):
+        def die(_progress, step, _loss):
+            if step == last:
+                raise _DiedError
+
+        with monkeypatch.context() as patch, pytest.raises(_DiedError):
+            patch.setattr("palimpsest.train.loop.Progress.show", die)
+            train(asked, inputs, out, interval, keep, **options)
+        # It is written beside the training.
+        latest = out / f"checkpoint-{(last - 1) // interval * interval:08d}"
+        give_up = time.monotonic() + 60
+        while not (latest / "state.json").exists() or len(list(out.glob("*checkpoint-*"))) > keep:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        return latest
+
+    return run
+
+
 @pytest.fixture(scope="session")
 def root(tokens, tokenizer, tmp_path_factory):
     """The initial model and the one after English."""

@@ -49,24 +49,10 @@ def test_sigkill_while_a_checkpoint_is_written_leaves_the_earlier_one_whole(
 
 @pytest.mark.parametrize("keep", [1, 3])
 def test_the_last_checkpoints_are_kept_and_the_latest_is_gone_on_from(
-    mer, straight, same_files, tmp_path, monkeypatch, caplog, keep
+    mer, straight, same_files, tmp_path, die_at, caplog, keep
 ):
-    class DiedError(Exception):
-        pass
-
-    def die(_progress, step, _loss):
-        if step == 29:
-            raise DiedError
-
     out = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr("palimpsest.train.loop.Progress.show", die)
-        with pytest.raises(DiedError):
-            train(*mer, out, 4, keep)
-    give_up = time.monotonic() + 60
-    while list(out.glob(".checkpoint-*.tmp")) or len(list(out.glob("checkpoint-*"))) > keep:
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
+    die_at(29, *mer, out, 4, keep)
     assert sorted(path.name for path in out.glob("checkpoint-*")) == [
         f"checkpoint-{step:08d}" for step in (20, 24, 28)[-keep:]
     ]

@@ -72,22 +72,12 @@ def test_a_bad_step_stops_with_the_last_checkpoint_kept(mer, tmp_path):
     assert [path.name for path in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-00000005"]
 
 
-def test_spikes_are_skipped_alike_in_a_resumed_training(mer, same_files, tmp_path, monkeypatch):
-    class DiedError(Exception):
-        pass
-
-    def die(_progress, step, _loss):
-        if step == 25:
-            raise DiedError
-
+def test_spikes_are_skipped_alike_in_a_resumed_training(mer, same_files, tmp_path, die_at):
     asked = changed(mer, on_bad_step="skip", spike_factor=1.05)
     train(*asked, tmp_path / "straight", 1000)
     skipped = json.loads((tmp_path / "straight" / "manifest.json").read_text())["counts"]["skipped"]
     assert 3 < skipped < 30
-    with monkeypatch.context() as patch:
-        patch.setattr("palimpsest.train.loop.Progress.show", die)
-        with pytest.raises(DiedError):
-            train(*asked, tmp_path / "run", 7)
+    die_at(25, *asked, tmp_path / "run", 7)
     train(*asked, tmp_path / "run", 7)
     same_files(tmp_path / "run", tmp_path / "straight")
 

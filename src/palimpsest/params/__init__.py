@@ -114,7 +114,7 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         said: set[Any] = set()
-        for key, _ in node.value:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in said:
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is said twice", key.start_mark)
             said.add(key.value)
