@@ -47,10 +47,6 @@ def init(project=None, id=None, name=None, config=None, dir=None, resume=None):
 """
 
 
-class DiedError(Exception):
-    pass
-
-
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A project's folder, as the working directory."""
@@ -72,17 +68,9 @@ def wandb(project, monkeypatch):
     sys.modules.pop("wandb", None)
 
 
-def train_with_a_break(mer, out, loggers, monkeypatch):
+def train_with_a_break(mer, out, loggers, die_at):
     """Dies at step 25, when the last checkpoint is that of step 20; then goes on to the end."""
-
-    def die(_progress, step, _loss):
-        if step == 25:
-            raise DiedError
-
-    with monkeypatch.context() as patch:
-        patch.setattr("palimpsest.train.loop.Progress.show", die)
-        with pytest.raises(DiedError):
-            train(*mer, out, 10, loggers=loggers)
+    die_at(25, *mer, out, 10, loggers=loggers)
     train(*mer, out, 10, loggers=loggers)
 
 
@@ -103,12 +91,12 @@ def test_scalars_are_named_by_section():
     assert scalars(line) == {"alignment/window/all": 0.5, "norm_new/window/all": 2.0}
 
 
-def test_tensorboard_has_every_number_once_also_after_a_resume(mer, project, monkeypatch):
+def test_tensorboard_has_every_number_once_also_after_a_resume(mer, project, die_at):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     out = project / "runs" / "init" / "fr+mer"
-    train_with_a_break(mer, out, ["tensorboard"], monkeypatch)
+    train_with_a_break(mer, out, ["tensorboard"], die_at)
     folder = project / "logs" / "tensorboard" / "init" / "fr+mer"
     assert len(list(folder.iterdir())) == 2
     events = EventAccumulator(str(folder), size_guidance={"scalars": 0})
@@ -124,9 +112,9 @@ def test_tensorboard_has_every_number_once_also_after_a_resume(mer, project, mon
     assert all(event.value > 0 for event in events.Scalars("speed/tokens_per_s"))
 
 
-def test_wandb_goes_on_in_the_same_run_and_gets_no_step_twice(mer, wandb, project, monkeypatch):
+def test_wandb_goes_on_in_the_same_run_and_gets_no_step_twice(mer, wandb, project, die_at):
     out = project / "runs" / "init" / "fr+mer"
-    train_with_a_break(mer, out, ["wandb"], monkeypatch)
+    train_with_a_break(mer, out, ["wandb"], die_at)
     first, second = map(json.loads, (wandb / "inits.jsonl").read_text().splitlines())
     assert first == second
     assert first["resume"] == "allow" and first["name"] == "init/fr+mer" and first["project"] == "palimpsest"
