@@ -23,7 +23,7 @@ REVISIONS = {
     "tokenizer": 2,
     "tokens": 2,
     "replay": 2,
-    "train": 3,
+    "train": 4,
     "evaluate": 2,
     "tasks": 2,
     "sweep": 1,

@@ -40,6 +40,8 @@ def test_the_gradients_are_those_of_finite_differences():
     torch.manual_seed(0)
     hidden, gain = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((2, 3, 6), (6,)))
     assert torch.autograd.gradcheck(lambda x, w: fused._Norm.apply(x, w, 1e-6), (hidden, gain))
-    angles = torch.rand(1, 3, 1, 2, dtype=torch.float64)
-    entries = torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: fused._Rotation.apply(x, angles.cos(), angles.sin()), (entries,))
+    angles = torch.rand(1, 3, 5, 2, dtype=torch.float64)
+    turns = torch.polar(torch.ones_like(angles), angles)
+    for heads in (5, 1):
+        entries = torch.randn(2, 3, heads * 4, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda x: fused._Rotation.apply(x.clone(), turns), (entries,))

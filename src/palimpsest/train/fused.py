@@ -37,11 +37,15 @@ def _attention(
 ) -> tuple[Any, None]:
     """``hidden_states`` [n, length, width]; ``position_embeddings``: cosines and sines, each half said twice."""
     n, length, _width = hidden_states.shape
-    queries, keys, values = (
-        project(hidden_states).view(n, length, -1, self.head_dim) for project in (self.q_proj, self.k_proj, self.v_proj)
+    turns = torch.complex(*(part[:, :, None, : self.head_dim // 2] for part in position_embeddings))
+    turns = turns.expand(-1, -1, self.q_proj.out_features // self.head_dim, -1).contiguous()
+    queries, keys = (
+        _Rotation.apply(F.linear(hidden_states, *_paired(project, self.head_dim)), turns)  # type: ignore[no-untyped-call]
+        for project in (self.q_proj, self.k_proj)
     )
-    cosines, sines = (part[:, :, None, : self.head_dim // 2] for part in position_embeddings)
-    queries, keys = (_Rotation.apply(part, cosines, sines) for part in (queries, keys))  # type: ignore[no-untyped-call]
+    queries, keys, values = (
+        part.view(n, length, -1, self.head_dim) for part in (queries, keys, self.v_proj(hidden_states))
+    )
     mixed = F.scaled_dot_product_attention(
         queries.transpose(1, 2),
         keys.transpose(1, 2),
@@ -53,6 +57,18 @@ def _attention(
     return self.o_proj(mixed.transpose(1, 2).reshape(n, length, -1)), None
 
 
+def _paired(project: Any, head_dim: int) -> list[Tensor]:
+    """Weight and bias of a projection, its rows such that entries rotated together come out as neighbours.
+
+    Queries and keys in another order have the same products, as long as it is the same for both.
+    """
+    return [
+        part.view(-1, 2, head_dim // 2, *part.shape[1:]).transpose(1, 2).reshape(part.shape)
+        for part in (project.weight, project.bias)
+        if part is not None
+    ]
+
+
 class _Norm(torch.autograd.Function):
     """x / sqrt(mean(x²) + ε) times a gain (Zhang and Sennrich 2019)."""
 
@@ -60,37 +76,37 @@ class _Norm(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, gain: Tensor, epsilon: float) -> Tensor:
         size = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
         inverse = size.square_().div_(hidden.shape[-1]).add_(epsilon).rsqrt_()
-        normed = hidden * inverse
-        ctx.save_for_backward(normed, inverse, gain)
-        return torch.mul(normed, gain)
+        ctx.save_for_backward(hidden, inverse, gain)
+        return torch.mul(hidden, inverse).mul_(gain)
 
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor, None]:
-        normed, inverse, gain = ctx.saved_tensors
-        to_gain = (upstream[0] * normed).flatten(0, -2).sum(dim=0)
-        to_normed = upstream[0] * gain
-        along = torch.linalg.vecdot(to_normed, normed).unsqueeze(-1).div_(-normed.shape[-1])
-        return to_normed.addcmul_(normed, along).mul_(inverse), to_gain, None
+        hidden, inverse, gain = ctx.saved_tensors
+        shares = upstream[0] * hidden
+        to_gain = shares.flatten(0, -2).t() @ inverse.flatten()
+        along = (shares @ gain).unsqueeze(-1).mul_(inverse**3).div_(-hidden.shape[-1])
+        return torch.mul(upstream[0], gain).mul_(inverse).addcmul_(hidden, along), to_gain, None
 
 
 class _Rotation(torch.autograd.Function):
-    """Rotary positions (Su et al. 2021), the first half of a head's entries paired with the second."""
+    """Rotary positions (Su et al. 2021), in place: two neighbours in ``entries`` [n, length, heads · head_dim] are a
+    complex number, to be multiplied by its one of ``turns`` [1 or n, length, heads or more, head_dim / 2].
+    """
 
     @staticmethod
-    def forward(ctx: Any, entries: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-        ctx.save_for_backward(cosines, sines)
-        return _rotate(entries, cosines, sines)
+    def forward(ctx: Any, entries: Tensor, turns: Tensor) -> Tensor:
+        ctx.save_for_backward(turns)
+        ctx.mark_dirty(entries)
+        pairs = _pairs(entries, turns)
+        pairs.mul_(turns[:, :, : pairs.shape[2]])
+        return entries
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None, None]:
-        cosines, sines = ctx.saved_tensors
-        return _rotate(upstream[0], cosines, -sines), None, None
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+        (turns,) = ctx.saved_tensors
+        pairs = _pairs(upstream[0], turns)
+        return torch.view_as_real(pairs * turns[:, :, : pairs.shape[2]].conj()).flatten(2), None
 
 
-def _rotate(entries: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    one, other = entries.chunk(2, dim=-1)
-    turned = torch.empty(entries.shape, dtype=entries.dtype, device=entries.device)
-    first, second = turned.chunk(2, dim=-1)
-    torch.mul(one, cosines, out=first).addcmul_(other, sines, value=-1)
-    torch.mul(other, cosines, out=second).addcmul_(one, sines)
-    return turned
+def _pairs(entries: Tensor, turns: Tensor) -> Tensor:
+    return torch.view_as_complex(entries.view(*entries.shape[:2], -1, turns.shape[3], 2))
