@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--context-length", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--repeats", type=int, default=40)
+    parser.add_argument("--repeats", type=int, default=400)
     parser.add_argument("--gigabytes", type=float, default=1)
     options = parser.parse_args()
     training = Training(options.preset, options.context_length)

@@ -87,8 +87,10 @@ def _virtual(folder: Path) -> Path:
 
 def _move_to_the_middle(folder: Path) -> None:
     """Every step costs the same to come back to, so that any will do; this one is far from both ends."""
-    (place,) = folder.glob("checkpoint-*/state.json")
-    write_json(place, read_json(place) | {"step": _TOKENS // _CONTEXT // _BATCH // 2})
+    (state,) = folder.glob("checkpoint-*/state.json")
+    middle = _TOKENS // _CONTEXT // _BATCH // 2
+    write_json(state, read_json(state) | {"step": middle})
+    state.parent.rename(folder / f"checkpoint-{middle:08d}")
 
 
 def _fresh(out: Path, arguments: list[str]) -> float:

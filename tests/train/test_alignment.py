@@ -112,7 +112,7 @@ def test_equals_the_gradients_of_each_sequence_on_its_own(begin, settings, toler
     stage = begin(alignment_interval=1, **settings)
     for step in (1, 2):
         weights = weights_of(stage)
-        stage._step(step - 1)
+        stage._step(step - 1, *stage.batches[step - 1])
         assert [(line["step"], line["at"]) for line in stage.log] == [(step, "step")]
         assert_equal(stage.log.pop(), twin(stage, weights, step, **settings), **tolerance)
 
@@ -129,7 +129,7 @@ def test_before_and_after_an_interpolation_it_is_of_the_same_batch_at_those_weig
 
     monkeypatch.setattr(Reptile, "after_step", watched)
     for step in range(7):
-        stage._step(step)
+        stage._step(step, *stage.batches[step])
     assert [(line["step"], line["at"]) for line in stage.log] == [
         (3, "step"), (6, "step"), (7, "window"), (7, "interpolated"),
     ]  # fmt: skip

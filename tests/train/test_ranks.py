@@ -1,5 +1,6 @@
 """Several processes, started by torchrun and talking by gloo, beside one: weights, bytes, kills and resumes."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from palimpsest.errors import TrainingError
+from palimpsest.train import initial
 from palimpsest.train.batches import Batches, share
 from palimpsest.train.loop import train
 from palimpsest.train.metrics import read as read_metrics
@@ -52,6 +54,17 @@ def test_the_shares_of_all_ranks_are_the_global_batch(mer, ranks):
         assert all(np.array_equal(replayed, is_replayed) for _, replayed in parts)
         sizes = [len(part) for part, _ in parts]
         assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("start", [0, 17, -1, None])
+def test_what_is_read_ahead_is_the_share_of_each_step(mer, start):
+    asked, inputs = mer
+    batches = Batches(asked, inputs.tokens, inputs.pool)
+    steps = range(len(batches))[start:] if start is not None else range(0)
+    first = steps.start if len(steps) else len(batches)
+    for step, (rows, is_replayed) in zip(steps, batches.ahead(first, 1, 3), strict=True):
+        expected = batches.share(step, 1, 3)
+        assert np.array_equal(rows, expected[0]) and np.array_equal(is_replayed, expected[1])
 
 
 def test_shares_are_contiguous_and_widest_by_at_most_one():
@@ -144,6 +157,17 @@ def test_one_process_under_torchrun_has_its_weights_spread_over_itself(straight,
     subprocess.run(once, check=True, timeout=60)
     close(tmp_path / "run", straight)
     close_lines(tmp_path / "run", straight)
+
+
+@pytest.mark.slow
+def test_weights_that_are_tied_stay_so_when_they_are_spread(mer, command, tokenizer, tmp_path):
+    shape = {"layers": 2, "width": 32, "heads": 2, "ffn": 48, "tie_embeddings": True}
+    initial.build({"model": shape, "context_length": 16, "seed": 0}, tokenizer, tmp_path / "init")
+    asked, inputs = mer[0], dataclasses.replace(mer[1], parent=tmp_path / "init")
+    train(asked, inputs, tmp_path / "one", 1000)
+    subprocess.run(command(on((asked, inputs), 2, "fsdp"), tmp_path / "two", 1000), check=True, timeout=60)
+    close(tmp_path / "two", tmp_path / "one")
+    assert "lm_head.weight" not in load_file(tmp_path / "two" / "model.safetensors")
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from palimpsest.replay import pool as replay_pool
 from palimpsest.replay.pool import Balanced, Mixture, Order, Part
 from palimpsest.replay.schedule import schedule
 from palimpsest.tokens.sequences import Sequences
+
+Rows = tuple[np.ndarray, np.ndarray]
 
 
 def share(sequences: int, rank: int, ranks: int) -> range:
@@ -43,11 +47,11 @@ class Batches:
     def __len__(self) -> int:
         return self.schedule.steps
 
-    def __getitem__(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitem__(self, step: int) -> Rows:
         """Token ids int64 [sequences, context_length + 1], and which sequences are replayed, bool [sequences]."""
         return self.share(step, 0, 1)
 
-    def share(self, step: int, rank: int, ranks: int) -> tuple[np.ndarray, np.ndarray]:
+    def share(self, step: int, rank: int, ranks: int) -> Rows:
         """The rows of batch ``step`` that process ``rank`` trains on, and which of the *whole* batch are replayed."""
         batch = self.schedule.batch(step)
         places = share(len(batch.is_replayed), rank, ranks)
@@ -60,6 +64,16 @@ class Batches:
         if self._pool:
             rows[is_replayed] = self._read(self._pool, batch.replayed[old_before : old_before + old])
         return rows, batch.is_replayed
+
+    def ahead(self, start: int, rank: int, ranks: int) -> Iterator[Rows]:
+        """What ``share`` returns, of every step from ``start``; a thread reads the next while one is trained on."""
+        with ThreadPoolExecutor(1) as reader:
+            coming = reader.submit(self.share, start, rank, ranks)
+            for step in range(start + 1, len(self) + 1):
+                rows = coming.result()
+                if step < len(self):
+                    coming = reader.submit(self.share, step, rank, ranks)
+                yield rows
 
     def _read(self, source: Mixture | Balanced, ordinals: range) -> np.ndarray:
         which, sequences = source.draw(np.arange(ordinals.start, ordinals.stop, dtype=np.int64))

@@ -147,8 +147,8 @@ class Stage:
             self._validate(0)
         progress = Progress(start, self.batches, self.flops_per_token, self.ranks)
         self.network.model.train()
-        for step in range(start, len(self.batches)):
-            losses = self._step(step)
+        for step, (rows, is_replayed) in enumerate(self.batches.ahead(start, self.ranks.rank, self.ranks.count), start):
+            losses = self._step(step, rows, is_replayed)
             log.write(step=step + 1, **losses)
             progress.show(step + 1, losses["loss"])
             done, last = step + 1, step + 1 == len(self.batches)
@@ -188,9 +188,11 @@ class Stage:
             self.checkpoints.remove()
         return start
 
-    def _step(self, step: int) -> dict[str, Any]:
-        """One optimiser step on batch ``step``; its losses in nats per token, of new and replayed sequences apart."""
-        rows, is_replayed = self.batches.share(step, self.ranks.rank, self.ranks.count)
+    def _step(self, step: int, rows: np.ndarray, is_replayed: np.ndarray) -> dict[str, Any]:
+        """One optimiser step on this process's ``rows`` of batch ``step``; ``is_replayed`` is of the whole batch.
+
+        Returns its losses in nats per token, of new and replayed sequences apart.
+        """
         optimizer, reptile = self.state.optimizer, self.state.reptile
         rate = learning_rate(step, len(self.batches), self.spec["stage"], self.spec["stages"], self.settings)
         for group in optimizer.param_groups:
