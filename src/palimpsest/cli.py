@@ -86,7 +86,10 @@ def _train(options: argparse.Namespace) -> None:
         logging.getLogger("palimpsest").setLevel(logging.WARNING)
     tokens = _by_language(options.tokens)
     inputs = Inputs(parent=options.parent, tokenizer=options.tokenizer, tokens=tokens, pool=options.pool)
-    train(options.spec, inputs, options.out, options.checkpoint_interval, options.keep_checkpoints, options.loggers)
+    train(
+        options.spec, inputs, options.out, options.checkpoint_interval, options.keep_checkpoints, options.loggers,
+        options.discard_checkpoints,
+    )  # fmt: skip
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -202,6 +205,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--checkpoint-interval", type=int, default=1000, help="steps between checkpoints")
     command.add_argument("--keep-checkpoints", type=int, default=1, help="how many of them are kept")
     command.add_argument("--loggers", nargs="*", default=[], choices=["tensorboard", "wandb"])
+    command.add_argument(
+        "--discard-checkpoints", action="store_true", help="remove those of a training on other data or params"
+    )
     command = stage("evaluate", _evaluate, "a checkpoint's held-out loss on every language")
     folder(command, "parent", "tokenizer", "out")
     folder(command, "tokens", nargs="+")

@@ -10,6 +10,8 @@ import torch
 from torch.nn import functional as F
 
 _IGNORED = -100
+# Logits that are held at once (fp32: 1 GiB, and as much again for their logarithms).
+_LOGITS = 2**28
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,7 @@ def document_losses(
     """Each token of each document is predicted once, from the tokens before it in its window of ``context_length``.
 
     A document follows an end-of-text token, as in training; that token itself is not predicted. Windows do not overlap.
+    At most ``batch_size`` of them go through the model at once, fewer where their logits would fill the memory.
     """
     was_training = model.training
     model.eval()
@@ -64,8 +67,11 @@ def document_losses(
     windows = list(_windows(documents, end_of_text, context_length))
     # Windows of like length go together, so that little is padded; the sum of each document does not depend on it.
     windows.sort(key=lambda window: -len(window[1]))
-    for start in range(0, len(windows), batch_size):
-        chosen = windows[start : start + batch_size]
+    longest = len(windows[0][1]) if windows else 1
+    vocabulary: int = model.config.vocab_size  # type: ignore[union-attr, assignment]
+    together = max(1, min(batch_size, _LOGITS // (longest * vocabulary)))
+    for start in range(0, len(windows), together):
+        chosen = windows[start : start + together]
         owners = [owner for owner, _ in chosen]
         np.add.at(nats, owners, _window_nats(model, [window for _, window in chosen], device))
     model.train(was_training)

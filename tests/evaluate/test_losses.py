@@ -34,6 +34,18 @@ def test_losses_equal_those_of_one_document_at_a_time_without_padding(model):
     assert found.bits_per_byte == pytest.approx(found.nats.sum() / np.log(2) / found.bytes.sum())
 
 
+def test_windows_go_together_as_far_as_their_logits_have_room(model, monkeypatch):
+    documents = [np.arange(1, 1 + size) for size in (16, 16, 16, 16, 16, 40)]
+    arguments = {"end_of_text": 0, "token_bytes": np.ones(VOCAB, np.int32), "context_length": CONTEXT, "batch_size": 8}
+    expected, seen = document_losses(model, documents, **arguments), []
+    monkeypatch.setattr("palimpsest.losses._LOGITS", 3 * (CONTEXT + 1) * VOCAB)
+    hook = model.register_forward_pre_hook(lambda _, __, given: seen.append(len(given["input_ids"])), with_kwargs=True)
+    found = document_losses(model, documents, **arguments)
+    hook.remove()
+    assert seen == [3, 3, 2]
+    np.testing.assert_allclose(found.nats, expected.nats, rtol=1e-6)
+
+
 def test_take_documents_cuts_documents_and_the_whole():
     documents = [np.arange(10), np.arange(3), np.arange(8), np.arange(5)]
     taken = take_documents(iter(documents), 14, 6)

@@ -32,6 +32,7 @@ _PHRASES = {
     "ja": ("谷の粉屋には", "三人の息子がいて、長男が最初に家を出た。"),
 }  # fmt: skip
 _REPLAY = {"rate": "0.25", "accounting": "add", "scope": "past"}
+_MER = {"interval": 20, "step_size": 0.5, "moments": "keep"}
 
 Matrix = dict[str, dict[str, float]]
 
@@ -153,7 +154,7 @@ class Made:
         return {
             "arms": [arm], "seed": seed, "stage": stage, "parent": parent, "parameters": 614_976,
             "replay": _REPLAY if arm in ("replay", "mer") and number > 1 else None,
-            "mer": {"interval": 20, "step_size": 0.5} if arm in ("mer", "reptile") and number > 1 else None,
+            "mer": _MER if arm in ("mer", "reptile") and number > 1 else None,
             "tasks": {
                 name: {"value": score(arm, seed, number, name), "stderr": 0.0123, "documents": 400} for name in TASKS
             },

@@ -144,7 +144,7 @@ def mer(root, tokens, tokenizer):
 
     Alignment is measured at steps 8, 16, 24 and 32, and so where windows end at 14, 21, 28 and 35.
     """
-    mer = {"interval": 7, "step_size": 0.5}
+    mer = {"interval": 7, "step_size": 0.5, "moments": "keep"}
     asked = _spec(2, "fr", past=["en"], replay=REPLAY, mer=mer, alignment_interval=8)
     replay_pool.build(_pool_spec(asked), {"en": tokens["en"]}, root / "pool")
     return asked, Inputs(parent=root / "en", tokenizer=tokenizer, tokens=tokens, pool=root / "pool")

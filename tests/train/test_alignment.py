@@ -266,7 +266,7 @@ def test_lines_come_at_their_steps(straight):
 
 def test_a_stage_that_replays_nothing_measures_nothing(root, tokens, tokenizer, tmp_path, spec):
     inputs = Inputs(parent=root / "en", tokenizer=tokenizer, tokens=tokens, pool=None)
-    asked = spec(2, "fr", past=["en"], mer={"interval": 7, "step_size": 0.5}, alignment_interval=1)
+    asked = spec(2, "fr", past=["en"], mer={"interval": 7, "step_size": 0.5, "moments": "keep"}, alignment_interval=1)
     train(asked, inputs, tmp_path / "run", 1000)
     assert "alignment" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 

@@ -14,7 +14,7 @@ COUNTS = {"parameters": 12_345, "ledger": {"steps": 40, "flops": 7_654_321_000}}
 INPUTS = {"parent": "ab" * 32, "replay": "cd" * 32, "tokens/en": "ef" * 32}
 LOSSES = {"en": 2.5, "fr": 3.0, "de": 7.25}
 NAME = "12" * 32
-MER = {"interval": 7, "step_size": 0.5}
+MER = {"interval": 7, "step_size": 0.5, "moments": "keep"}
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from palimpsest.errors import ArtifactError, DataError, TrainingError
+from palimpsest.losses import document_losses
 from palimpsest.replay import pool as replay_pool
 from palimpsest.train.batches import Batches
 from palimpsest.train.loop import Inputs, train
@@ -120,11 +121,80 @@ def test_another_training_never_adopts_what_lies_there(mer, straight, tmp_path, 
     out = tmp_path / "run"
     shutil.copytree(straight, out)
     asked, inputs = mer
-    other = asked | {"mer": {"interval": 7, "step_size": 0.9}}
+    other = asked | {"mer": {"interval": 7, "step_size": 0.9, "moments": "keep"}}
     train(other, inputs, out, 1000)
     train(other, inputs, tmp_path / "clean", 1000)
     same_files(out, tmp_path / "clean")
     assert (out / "model.safetensors").read_bytes() != (straight / "model.safetensors").read_bytes()
+
+
+def test_checkpoints_of_another_training_are_lost_only_where_that_is_asked_for(mer, tmp_path, die_at, same_files):
+    out, (asked, inputs) = tmp_path / "run", mer
+    kept = die_at(25, asked, inputs, out, 10)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    other = asked | {"train": asked["train"] | {"learning_rate": 2e-3}}
+    with pytest.raises(TrainingError, match=rf"{kept.name}: is of a training on other data or params.*--discard-check"):
+        train(other, inputs, out, 10)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    train(other, inputs, out, 10, discard_checkpoints=True)
+    train(other, inputs, tmp_path / "clean", 1000)
+    same_files(out, tmp_path / "clean")
+
+
+@pytest.mark.slow
+def test_a_second_process_is_kept_out_of_a_folder_until_the_first_has_died(
+    mer, straight, tmp_path, command, stop_at, same_files
+):
+    out = tmp_path / "run"
+    process = subprocess.Popen(command(mer, out, 3))
+
+    def meet():
+        os.kill(process.pid, signal.SIGSTOP)
+        with pytest.raises(TrainingError, match=rf"{out}: another process trains here"):
+            train(*mer, out, 1000)
+        process.kill()
+
+    assert stop_at(process, out, 6, meet) == -signal.SIGKILL
+    train(*mer, out, 1000)
+    same_files(out, straight)
+
+
+def test_validation_takes_no_more_windows_at_once_than_training(mer, tmp_path, monkeypatch):
+    asked, inputs = mer
+    taken = []
+
+    def spy(*arguments, batch_size, **options):
+        taken.append(batch_size)
+        return document_losses(*arguments, batch_size=batch_size, **options)
+
+    monkeypatch.setattr("palimpsest.train.loop.document_losses", spy)
+    for micro, most in ((None, 4), (3, 3)):
+        taken.clear()
+        asked = asked | {"train": asked["train"] | {"micro_batch_size": micro}}
+        train(asked, inputs, tmp_path / str(micro), 1000)
+        assert set(taken) == {most}
+
+
+def test_moments_begin_anew_after_an_interpolation_where_that_is_asked_for(mer, straight, tmp_path):
+    """40 steps in windows of 7: the last window has 5, and closes too, so that nothing is left to carry on."""
+    asked, inputs = mer
+    asked = asked | {"mer": asked["mer"] | {"moments": "reset"}}
+    seen, steps = [], torch.optim.AdamW.step
+
+    def spy(optimizer, *arguments):
+        state = next(iter(optimizer.state.values()))
+        seen.append((state["step"].item(), state["exp_avg"].abs().sum().item() == 0))
+        return steps(optimizer, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", spy)
+        train(asked, inputs, tmp_path / "run", 1000)
+    # The first window goes on with the moments of the stage before, which took 30 steps.
+    expected = [30.0 + step for step in range(7)] + [float(step % 7) for step in range(7, 40)]
+    assert seen == [(step, step == 0) for step in expected]
+    moments = load_file(tmp_path / "run" / "optimizer.safetensors")
+    assert all(not tensor.any() for tensor in moments.values())
+    assert load_file(straight / "optimizer.safetensors")["step"].item() == 70
 
 
 def test_micro_batches_change_nothing_but_the_order_of_sums(root, tokens, tokenizer, tmp_path, spec):
@@ -137,7 +207,7 @@ def test_micro_batches_change_nothing_but_the_order_of_sums(root, tokens, tokeni
 
 def test_step_size_1_is_plain_training(mer, tmp_path):
     asked, inputs = mer
-    train(asked | {"mer": {"interval": 7, "step_size": 1.0}}, inputs, tmp_path / "one", 1000)
+    train(asked | {"mer": {"interval": 7, "step_size": 1.0, "moments": "keep"}}, inputs, tmp_path / "one", 1000)
     train(asked | {"mer": None}, inputs, tmp_path / "plain", 1000)
     assert (tmp_path / "one" / "model.safetensors").read_bytes() == (
         tmp_path / "plain" / "model.safetensors"

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -185,15 +186,24 @@ def test_two_machines_that_meet_by_c10d_train_as_one_with_two_processes(trained,
 
 
 @pytest.mark.slow
-def test_sigterm_to_torchrun_keeps_a_checkpoint_and_exits_non_zero(trained, mer, command, same_files, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_torchrun_keeps_a_checkpoint_and_exits_non_zero(
+    trained, mer, command, same_files, tmp_path, monkeypatch, number
+):
+    """With what the workflow says to torchrun, which knows nothing of SIGUSR1 by itself."""
+    rules = (Path(__file__).parents[2] / "workflow" / "rules" / "common.smk").read_text()
+    for name, value in re.findall(r"\b(PET_\w+)=([\w,]+)", rules):
+        monkeypatch.setenv(name, value)
     out, asked = tmp_path / "run", on(mer, 2, "fsdp")
     launcher = subprocess.Popen(command(asked, out, 1000), stderr=subprocess.PIPE, text=True)
     give_up = time.monotonic() + 60
     while not (out / "metrics.jsonl").exists():
         assert launcher.poll() is None and time.monotonic() < give_up
         time.sleep(0.001)
-    launcher.terminate()
-    assert launcher.wait(60) != 0
+    started = workers(launcher)
+    launcher.send_signal(number)
+    assert launcher.wait(60) == 1
+    assert not [worker for worker in started if Path(f"/proc/{worker}").exists()]
     said = launcher.stderr.read()
     assert said.count("error: stopped by a signal") == 1, said
     assert len(list(out.glob("checkpoint-*/state.json"))) == 1

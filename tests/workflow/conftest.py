@@ -37,20 +37,25 @@ class Project:
     def __init__(self, folder):
         self.folder = folder
 
-    def run(self, *command, check=True):
-        """Standard output and error together."""
+    def start(self, *command):
+        """A process whose standard output and error come together."""
         environment = {
             "PATH": f"{BIN}:/usr/local/bin:/usr/bin:/bin", "HOME": str(self.folder.parent), "CUDA_VISIBLE_DEVICES": "",
             "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@example.org",
             "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@example.org",
             "DVC_SITE_CACHE_DIR": str(self.folder.parent / "dvc-site"),
         }  # fmt: skip
-        done = subprocess.run(
+        return subprocess.Popen(
             command, cwd=self.folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
         )
-        if check and done.returncode:
-            pytest.fail(f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout[-6000:]}")
-        return done.stdout
+
+    def run(self, *command, check=True):
+        """What it says, once it has ended."""
+        with self.start(*command) as process:
+            said = process.communicate()[0]
+        if check and process.returncode:
+            pytest.fail(f"{' '.join(command)} exited with {process.returncode}:\n{said[-6000:]}")
+        return said
 
     def params(self, **changes):
         (self.folder / "params.yaml").write_text(yaml.safe_dump(SMALL | changes, sort_keys=False))

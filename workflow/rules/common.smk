@@ -13,8 +13,10 @@ from palimpsest.params import read
 
 # The jobs run the command that belongs to this Python, whether its environment is active or not.
 # A prefix takes the place of Snakemake's strict mode, without which `tee` would hide that a stage failed.
+# A cluster sends its signals to all processes of a job: the shell and `tee` wait until the stage has kept a checkpoint.
 shell.prefix(
     f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+    "trap : INT TERM USR1; keep() ( trap '' INT TERM USR1; exec tee \"$1\" ); "
 )
 
 # What a training takes of the resource `gpu`.
@@ -69,7 +71,7 @@ def launch(wildcards):
         return "palimpsest"
     # SIGUSR1 is handed on only when that is asked for, and a checkpoint may take longer to write than 30 seconds.
     return (
-        "env TORCHELASTIC_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 PET_SHUTDOWN_TIMEOUT=120 "
+        "env PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 PET_SHUTDOWN_TIMEOUT=3600 "
         f"python -m torch.distributed.run --standalone --nproc-per-node {processes} -m palimpsest.cli"
     )
 

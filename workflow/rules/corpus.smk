@@ -13,7 +13,7 @@ rule raw:
         spec=spec(lambda w: EXPERIMENT.raw(w.language)),
     shell:
         "palimpsest --label raw/{wildcards.language} raw --spec {params.spec:q} "
-        "--out data/raw/{wildcards.language} 2>&1 | tee -i {log}"
+        "--out data/raw/{wildcards.language} 2>&1 | keep {log}"
 
 
 rule outside:
@@ -42,7 +42,7 @@ rule corpus:
         spec=spec(lambda w: EXPERIMENT.corpus(w.language)),
     shell:
         "palimpsest --label corpus/{wildcards.language} corpus --spec {params.spec:q} --workers {threads} "
-        "--raw data/raw/{wildcards.language} --out data/corpus/{wildcards.language} 2>&1 | tee -i {log}"
+        "--raw data/raw/{wildcards.language} --out data/corpus/{wildcards.language} 2>&1 | keep {log}"
 
 
 localrules:

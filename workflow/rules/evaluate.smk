@@ -22,7 +22,7 @@ rule evaluate:
     shell:
         "palimpsest --label evaluate/{wildcards.lineage} evaluate --spec {params.spec:q} "
         "--parent runs/{wildcards.lineage} --tokens {params.tokens:q} --tokenizer data/tokenizer "
-        "--out results/evaluation/{wildcards.lineage} 2>&1 | tee -i {log}"
+        "--out results/evaluation/{wildcards.lineage} 2>&1 | keep {log}"
 
 
 rule tasks:
@@ -47,7 +47,7 @@ rule tasks:
     shell:
         "palimpsest --label tasks/{wildcards.lineage} tasks --spec {params.spec:q} "
         "--parent runs/{wildcards.lineage} --raw {params.raw:q} "
-        "--out results/tasks/{wildcards.lineage} 2>&1 | tee -i {log}"
+        "--out results/tasks/{wildcards.lineage} 2>&1 | keep {log}"
 
 
 rule gather:
@@ -80,7 +80,7 @@ rule gather:
     params:
         spec=spec(lambda w: EXPERIMENT.gathered()),
     shell:
-        "palimpsest --label gather gather --spec {params.spec:q} 2>&1 | tee -i {log}"
+        "palimpsest --label gather gather --spec {params.spec:q} 2>&1 | keep {log}"
 
 
 rule report:
@@ -103,7 +103,7 @@ rule report:
     shell:
         "palimpsest --label report report --eval-all {input.eval_all} --curves {input.curves} "
         "--alignment {input.alignment} --scaling {input.scaling} --corpora {params.corpora:q} "
-        "--out {output} 2>&1 | tee -i {log}"
+        "--out {output} 2>&1 | keep {log}"
 
 
 rule sweep:
@@ -122,7 +122,7 @@ rule sweep:
     params:
         spec=spec(lambda w: EXPERIMENT.swept()),
     shell:
-        "palimpsest --label sweep sweep --spec {params.spec:q} 2>&1 | tee -i {log}"
+        "palimpsest --label sweep sweep --spec {params.spec:q} 2>&1 | keep {log}"
 
 
 rule scaling:
@@ -138,4 +138,4 @@ rule scaling:
     params:
         revision=recipe.REVISIONS["scaling"],
     shell:
-        "palimpsest --label scaling scaling --sweep {input} --out {output} 2>&1 | tee -i {log}"
+        "palimpsest --label scaling scaling --sweep {input} --out {output} 2>&1 | keep {log}"

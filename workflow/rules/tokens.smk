@@ -16,7 +16,7 @@ rule tokenizer:
         corpora=each_language("data/corpus/{language}"),
     shell:
         "RAYON_NUM_THREADS={threads} palimpsest --label tokenizer tokenizer --spec {params.spec:q} "
-        "--corpora {params.corpora:q} --out data/tokenizer 2>&1 | tee -i {log}"
+        "--corpora {params.corpora:q} --out data/tokenizer 2>&1 | keep {log}"
 
 
 rule tokens:
@@ -35,7 +35,7 @@ rule tokens:
     shell:
         "palimpsest --label tokens/{wildcards.language} tokens --spec {params.spec:q} --workers {threads} "
         "--corpus data/corpus/{wildcards.language} --tokenizer data/tokenizer "
-        "--out data/tokens/{wildcards.language} 2>&1 | tee -i {log}"
+        "--out data/tokens/{wildcards.language} 2>&1 | keep {log}"
 
 
 localrules:

@@ -16,7 +16,7 @@ rule init:
         spec=spec(lambda w: EXPERIMENT.lineages[w.root].spec),
     shell:
         "palimpsest --label {wildcards.root} init --spec {params.spec:q} --tokenizer data/tokenizer "
-        "--out runs/{wildcards.root} 2>&1 | tee -i {log}"
+        "--out runs/{wildcards.root} 2>&1 | keep {log}"
 
 
 rule replay:
@@ -36,7 +36,7 @@ rule replay:
         tokens=lambda w: expand("data/tokens/{language}", language=lineage_of(w).past),
     shell:
         "palimpsest --label replay/{wildcards.lineage} replay --spec {params.spec:q} --tokens {params.tokens:q} "
-        "--out data/replay/{wildcards.lineage} 2>&1 | tee -i {log}"
+        "--out data/replay/{wildcards.lineage} 2>&1 | keep {log}"
 
 
 rule train:
@@ -76,7 +76,7 @@ rule train:
         "--tokens {params.tokens:q} --tokenizer data/tokenizer {params.pool:q} "
         "--checkpoint-interval {resources.checkpoint_interval} "
         "--keep-checkpoints {resources.keep_checkpoints} --loggers {resources.loggers} "
-        "--out runs/{wildcards.lineage} 2>&1 | tee -i {log}"
+        "--out runs/{wildcards.lineage} 2>&1 | keep {log}"
 
 
 localrules:

@@ -260,6 +260,9 @@ class Mer(Section):
 
     interval: PositiveInt = Field(20, description="k: optimiser steps in a window")
     step_size: Annotated[float, Field(ge=0, le=1)] = Field(0.8, description="ε: θ ← a + ε(θ - a) at a window's end")
+    moments: Literal["keep", "reset"] = Field(
+        "keep", description="AdamW's moments after an interpolation: kept, or zeroed as before the first step"
+    )
 
 
 class Evaluate(Section):

@@ -163,7 +163,8 @@ def _reptile(spec: dict[str, Any]) -> list[str]:
         return []
     return [
         f"Reptile: from the second stage on, every k = {mer['interval']} optimiser steps, and at the end of a stage, "
-        f"the weights θ became a + ε(θ − a) with ε = {mer['step_size']}, a being the weights at the last such step."
+        f"the weights θ became a + ε(θ − a) with ε = {mer['step_size']}, a being the weights at the last such step"
+        + ("; AdamW's moments began anew then." if mer["moments"] == "reset" else ".")
     ]
 
 

@@ -140,7 +140,7 @@ class Checkpoints:
         place = self.folder / f"checkpoint-{step:08d}"
         beside = self.folder / f".checkpoint-{os.getpid()}.tmp"
         self._clear(self.folder.glob(".checkpoint-*.tmp"))
-        self._clear(path for path in self.folder.glob("checkpoint-*") if path not in self._found())
+        self._clear(path for path in self.folder.glob("checkpoint-*") if path not in self.found())
         beside.mkdir(parents=True)
         for name, tensors in files.items():
             write_tensors(tensors, beside / f"{name}.safetensors")
@@ -148,7 +148,7 @@ class Checkpoints:
         write_json(beside / "state.json", {"step": step, "fingerprint": self.fingerprint, "files": digests})
         beside.rename(place)
         sync(self.folder)
-        self._clear(self._found()[: -self.keep])
+        self._clear(self.found()[: -self.keep])
 
     def resume(self, state: State) -> int:
         """Load the last checkpoint of this training in place; the steps done, 0 when there is none."""
@@ -166,7 +166,7 @@ class Checkpoints:
         self._clear([*self.folder.glob("checkpoint-*"), *self.folder.glob(".checkpoint-*.tmp")])
 
     def _last(self) -> int:
-        states = {path: read_json(path / "state.json") for path in self._found()}
+        states = {path: read_json(path / "state.json") for path in self.found()}
         found = [path for path, state in states.items() if state["fingerprint"] == self.fingerprint]
         if not found:
             return 0
@@ -175,7 +175,8 @@ class Checkpoints:
                 raise TrainingError(f"{found[-1] / name}: is damaged; delete its folder and run again")
         return int(states[found[-1]]["step"])
 
-    def _found(self) -> list[Path]:
+    def found(self) -> list[Path]:
+        """Those that are whole, of whatever training, the latest last."""
         return sorted(state.parent for state in self.folder.glob("checkpoint-*/state.json"))
 
     def _clear(self, paths: Iterable[Path]) -> None:

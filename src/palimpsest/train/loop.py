@@ -6,6 +6,7 @@ alone, so a run that was killed and goes on from its last checkpoint ends with t
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from palimpsest.artifact import Manifest, file_digest, fingerprint, read_json, read_manifest, write_json, write_manifest
+from palimpsest.errors import TrainingError
 from palimpsest.flops import training_flops_per_token
 from palimpsest.losses import document_losses, take_documents
 from palimpsest.model import copy_description
@@ -30,6 +32,7 @@ from palimpsest.train.card import write_card
 from palimpsest.train.checkpoint import Checkpoints, State, write_tensors
 from palimpsest.train.guard import Guard
 from palimpsest.train.learning_rate import learning_rate
+from palimpsest.train.lock import locked
 from palimpsest.train.loggers import Loggers, Training
 from palimpsest.train.network import Network
 from palimpsest.train.optimizer import adamw
@@ -65,34 +68,36 @@ class Inputs:
 
 def train(
     spec: dict[str, Any], inputs: Inputs, out: Path, checkpoint_interval: int,
-    keep_checkpoints: int = 1, loggers: Sequence[str] = (),
+    keep_checkpoints: int = 1, loggers: Sequence[str] = (), discard_checkpoints: bool = False,
 ) -> Manifest:  # fmt: skip
     """Train the stage of ``spec`` and write runs/{lineage}; goes on from the last checkpoint of an equal training.
 
-    Called by each of the spec's processes alike; the first one writes, and tells the ``loggers``. Raises TrainingError
-    when the loss is not finite, after a SIGINT, SIGTERM or SIGUSR1 once a checkpoint is kept, or for want of a logger.
+    Called by each of the spec's processes alike; the first one writes, and tells the ``loggers``. Checkpoints of a
+    training on other data or params are removed where ``discard_checkpoints`` says so. Raises TrainingError where it
+    does not, where another process trains in ``out``, when the loss is not finite, after a SIGINT, SIGTERM or SIGUSR1
+    once a checkpoint is kept, or for want of a logger.
     """
     manifests = inputs.manifests()
     ranks = Ranks(spec["train"]["processes"])
-    stage = Stage(
-        spec, inputs, out, {role: manifests[role].digest for role in sorted(manifests)}, ranks, keep_checkpoints
-    )
-    if ranks.agreed(ranks.first and stage.is_finished()):
-        logger.info("%s was trained before with equal params and inputs", out)
+    with locked(out) if ranks.first else contextlib.nullcontext():
+        digests = {role: manifests[role].digest for role in sorted(manifests)}
+        stage = Stage(spec, inputs, out, digests, ranks, keep_checkpoints)
+        if ranks.agreed(ranks.first and stage.is_finished()):
+            logger.info("%s was trained before with equal params and inputs", out)
+            if ranks.first:
+                stage.checkpoints.remove()
+        else:
+            stage.run(checkpoint_interval, loggers, discard_checkpoints)
         if ranks.first:
-            stage.checkpoints.remove()
-    else:
-        stage.run(checkpoint_interval, loggers)
-    if ranks.first:
-        write_manifest(
-            out,
-            stage="run",
-            params=spec,
-            inputs=manifests,
-            files=[*(out / name for name in sorted(read_json(out / STATE)["files"])), out / STATE],
-            counts=stage.counts(),
-        )
-    ranks.close()
+            write_manifest(
+                out,
+                stage="run",
+                params=spec,
+                inputs=manifests,
+                files=[*(out / name for name in sorted(read_json(out / STATE)["files"])), out / STATE],
+                counts=stage.counts(),
+            )
+        ranks.close()
     return read_manifest(out, "run")
 
 
@@ -133,15 +138,15 @@ class Stage:
             for name, digest in state["files"].items()
         )
 
-    def run(self, checkpoint_interval: int, loggers: Sequence[str]) -> None:
+    def run(self, checkpoint_interval: int, loggers: Sequence[str], discard_checkpoints: bool) -> None:
         """From the parent's weights, or the last checkpoint, to the end of the stage."""
         stop = StopRequest()
+        start = self._restore(discard_checkpoints)
         if self.ranks.first:
-            self.out.mkdir(parents=True, exist_ok=True)
             (self.out / STATE).unlink(missing_ok=True)
-        start = self._restore()
         self.log = log = self._open_log(start, loggers) if self.ranks.first else metrics.SilentLog()
         self.alignment = Alignment(self.spec, self.batches, self.network, self.ranks, self._backward, log)
+        self.ranks.agreed(0)  # the first process has cut off what a killed run wrote after its checkpoint
         self.guard = Guard(self.settings["spike_factor"], metrics.read(self.out / "metrics.jsonl"))
         if start == 0 and self.spec["stage"] == 1:
             self._validate(0)
@@ -175,7 +180,7 @@ class Stage:
         )  # fmt: skip
         return metrics.MetricsLog(self.out / "metrics.jsonl", start, Loggers(loggers, training))
 
-    def _restore(self) -> int:
+    def _restore(self, discard_checkpoints: bool) -> int:
         """Take up the parent's optimiser, then whatever a checkpoint of this training holds."""
         self.state.begin_moments()
         moments = self.inputs.parent / "optimizer.safetensors"
@@ -185,6 +190,11 @@ class Stage:
         if start:
             logger.info("resuming after step %d of %d", start, len(self.batches))
         elif self.ranks.first:
+            if (others := self.checkpoints.found()) and not discard_checkpoints:
+                raise TrainingError(
+                    f"{others[-1]}: is of a training on other data or params, which this one cannot go on from; to "
+                    f"train anew and lose it, give --discard-checkpoints or run `rm -r {self.out}/checkpoint-*`"
+                )
             self.checkpoints.remove()
         return start
 
@@ -207,7 +217,9 @@ class Stage:
         optimizer.zero_grad(set_to_none=True)
         if reptile:
             with self.alignment.around_interpolation(step + 1):
-                reptile.after_step(step + 1, last=step + 1 == len(self.batches))
+                interpolated = reptile.after_step(step + 1, last=step + 1 == len(self.batches))
+            if interpolated and self.spec["mer"]["moments"] == "reset":
+                self.state.begin_moments()
         apart = {"loss_new": per_sequence[~is_replayed], "loss_replayed": per_sequence[is_replayed]}
         return {
             "loss": loss,
@@ -227,11 +239,15 @@ class Stage:
             if self.guard.is_lost:
                 before, mend = (", as at many before it", "raise train.spike_factor")
             self._fail(
-                f"{self.out}: {problem} at step {step + 1}{before}; the last checkpoint is kept. Lower "
-                f"train.learning_rate, or {mend}"
+                f"{self.out}: {problem} at step {step + 1}{before}; {self._kept()}. Lower train.learning_rate, or "
+                f"{mend}; either trains the stage anew"
             )
         logger.warning("step %d is skipped: %s", step + 1, problem)
         return True
+
+    def _kept(self) -> str:
+        self.checkpoints.wait()
+        return "the last checkpoint is kept" if self.checkpoints.found() else "no checkpoint was made before it"
 
     def _backward(self, rows: Tensor, sequences: int) -> np.ndarray:
         """Gradient of the mean loss over all tokens of a batch of ``sequences``, from this process's rows of it.
@@ -269,7 +285,7 @@ class Stage:
                     end_of_text=documents.end_of_text,
                     token_bytes=token_bytes,
                     context_length=self.batches.context_length,
-                    batch_size=self.settings["batch_size"],
+                    batch_size=self.settings["micro_batch_size"] or -(-self.settings["batch_size"] // self.ranks.count),
                 )
             curve[language] = losses.nats_per_token
         tokens = min(step * self.batches.schedule.batch_size, self.batches.schedule.total) * self.batches.context_length

@@ -11,9 +11,10 @@ from palimpsest.train.sharding import local
 class Reptile:
     """Every ``interval`` optimiser steps θ ← a + ε(θ - a), then a ← θ; a stage's last step closes its window.
 
-    It works in place on the fp32 master weights, which the next optimiser step starts from. AdamW's moments and the
-    learning rate go on untouched. ε = 1 is plain training: nothing is kept and nothing is done. Cost: one copy of the
-    weights. Each process keeps and interpolates its own part of them; nothing is sent.
+    It works in place on the fp32 master weights, which the next optimiser step starts from. The learning rate goes on
+    untouched, and so do AdamW's moments, unless ``mer.moments`` has the loop begin them anew. ε = 1 is plain training:
+    nothing is kept and nothing is done. Cost: one copy of the weights. Each process keeps and interpolates its own part
+    of them; nothing is sent.
     """
 
     def __init__(self, weights: list[Tensor], interval: int, step_size: float) -> None:
@@ -27,11 +28,10 @@ class Reptile:
 
     @torch.no_grad()
     def after_step(self, step: int, last: bool) -> bool:
-        """Call after optimiser step number ``step`` (from 1) of the stage; says whether a window was closed."""
-        if not (last or step % self.interval == 0):
+        """Call after optimiser step number ``step`` (from 1) of the stage; says whether it interpolated."""
+        if not self.anchor or not (last or step % self.interval == 0):
             return False
-        if self.anchor:
-            weights, anchor = local(self._weights), local(self.anchor)
-            torch._foreach_lerp_(anchor, weights, self.step_size)
-            torch._foreach_copy_(weights, anchor)
+        weights, anchor = local(self._weights), local(self.anchor)
+        torch._foreach_lerp_(anchor, weights, self.step_size)
+        torch._foreach_copy_(weights, anchor)
         return True

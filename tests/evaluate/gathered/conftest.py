@@ -52,7 +52,7 @@ PARAMS = {
     },
 }
 REPLAY = {"rate": "0.25", "accounting": "add", "scope": "past"}
-MER = {"interval": 20, "step_size": 0.5}
+MER = {"interval": 20, "step_size": 0.5, "moments": "keep"}
 SEQUENCES = {"new_sequences": 125, "replayed_sequences": 0}
 LEDGERS = {
     "plain": {"steps": 10, "new_tokens": 1000, "replayed_tokens": 0, "total_tokens": 1000, "flops": 6000},
