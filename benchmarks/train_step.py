@@ -4,8 +4,8 @@ Both sides train the same model from the same weights on sequences of the same l
 cosine, in fp32, each in a process of its own with the same number of threads, in turns. The time of a step is that
 between the ends of two optimiser steps, whatever a loop does there: reading, logging and the schedule are in it, start
 and end are not. Tokens/s are of a run's median step. Products of square matrices are timed before and after each of our
-runs, and the best is the peak; beside it stands the fastest step of the run, since on a shared machine a median says
-more about the neighbours (and is printed too). Ratios are medians over the turns. FLOPs are those of palimpsest.flops.
+runs, and the best is the peak; beside it stands the median step of the run, and the fastest, since on a shared machine
+a median says much about the neighbours. Ratios are medians over the turns. FLOPs are those of palimpsest.flops.
 The ratio over the Trainer is that of the worse preset.
 """
 
@@ -60,16 +60,20 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    over_trainer, over_peak = [], 0.0
+    over_trainer, over_peak, fastest_over_peak = [], 0.0, 0.0
     for preset in options.presets:
         with tempfile.TemporaryDirectory() as folder:
             turns = _turns(Path(folder), preset, options)
-        ours, theirs, usual, _fastest, peak = (statistics.median(each) for each in zip(*turns, strict=True))
+        ours, theirs, _, _, peak = (statistics.median(each) for each in zip(*turns, strict=True))
         over_trainer.append(statistics.median(turn[0] / turn[1] for turn in turns))
-        over_peak = statistics.median(turn[3] / turn[4] for turn in turns)
+        over_peak, fastest_over_peak = (statistics.median(turn[n] / turn[4] for turn in turns) for n in (2, 3))
         print(f"{preset}: ours {ours:,.0f} tokens/s, Trainer {theirs:,.0f}; {over_trainer[-1]:.3f} times;", end=" ")
-        print(f"fastest step {over_peak:.3f} of {peak / 1e9:.1f} GFLOP/s, median step {usual / peak:.3f}")
-    ratios = {"tokens_per_s_over_hf_trainer": min(over_trainer), "flops_over_sgemm_peak": over_peak}
+        print(f"median step {over_peak:.3f} of {peak / 1e9:.1f} GFLOP/s, fastest step {fastest_over_peak:.3f}")
+    ratios = {
+        "tokens_per_s_over_hf_trainer": min(over_trainer),
+        "flops_over_sgemm_peak": over_peak,
+        "fastest_flops_over_sgemm_peak": fastest_over_peak,
+    }
     peer = f"Hugging Face Trainer; torch.mm of {_SIZES} squares, {options.threads} threads"
     conclude("train_step", peer, options.repeats, ratios)
 

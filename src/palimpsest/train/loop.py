@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 STATE = "state.json"
 # How the work is dealt out decides the bytes, but any of these can go on from a checkpoint of another.
 _PLACEMENT = {"processes", "sharding"}
+_GOOD, _BAD, _LOST = range(3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +148,8 @@ class Stage:
         self.log = log = self._open_log(start, loggers) if self.ranks.first else metrics.SilentLog()
         self.alignment = Alignment(self.spec, self.batches, self.network, self.ranks, self._backward, log)
         self.ranks.agreed(0)  # the first process has cut off what a killed run wrote after its checkpoint
-        self.guard = Guard(self.settings["spike_factor"], metrics.read(self.out / "metrics.jsonl"))
+        lines = (line for line in metrics.read(self.out / "metrics.jsonl") if line["step"] <= start)
+        self.guard = Guard(self.settings["spike_factor"], lines)
         if start == 0 and self.spec["stage"] == 1:
             self._validate(0)
         progress = Progress(start, self.batches, self.flops_per_token, self.ranks)
@@ -232,11 +234,12 @@ class Stage:
     def _is_skipped(self, step: int, loss: float, norm: float) -> bool:
         """Whether a bad step is passed over; the training stops at it where params say so. All processes agree."""
         problem = self.guard.problem(loss, norm)
-        if not self.ranks.agreed(bool(problem)):
+        verdict = self.ranks.agreed(_GOOD if not problem else _LOST if self.guard.is_lost else _BAD)
+        if verdict == _GOOD:
             return False
-        if self.settings["on_bad_step"] == "stop" or self.guard.is_lost:
+        if self.settings["on_bad_step"] == "stop" or verdict == _LOST:
             before, mend = ("", "set train.on_bad_step: skip")
-            if self.guard.is_lost:
+            if verdict == _LOST:
                 before, mend = (", as at many before it", "raise train.spike_factor")
             self._fail(
                 f"{self.out}: {problem} at step {step + 1}{before}; {self._kept()}. Lower train.learning_rate, or "
