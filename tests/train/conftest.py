@@ -17,7 +17,7 @@ TRAIN = {
     "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.95, "epsilon": 1e-8, "grad_clip": 1.0, "threads": 1,
     "processes": 1, "sharding": "ddp", "precision": "fp32",
     "document_mask": False, "activation_checkpointing": False, "compile": False,
-    "on_bad_step": "stop", "spike_factor": None,
+    "on_bad_step": "stop", "spike_nats": 3.0, "spike_factor": None,
     "eval_interval": 10, "eval_tokens": 100, "alignment_interval": None,
 }  # fmt: skip
 REPLAY = {"rate": "0.25", "accounting": "add", "scope": "past"}

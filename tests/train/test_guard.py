@@ -17,7 +17,7 @@ from palimpsest.train.network import Network
 
 def test_a_norm_above_the_median_of_the_last_hundred_good_ones_is_bad():
     norms = np.random.default_rng(0).lognormal(sigma=0.5, size=400).tolist()
-    guard, good, bad = Guard(2.0, []), [], 0
+    guard, good, bad = Guard(None, 2.0, []), [], 0
     for norm in norms:
         expected = len(good) >= 10 and norm > 2.0 * float(np.median(good[-100:]))
         assert bool(guard.problem(1.0, norm)) == expected
@@ -26,14 +26,29 @@ def test_a_norm_above_the_median_of_the_last_hundred_good_ones_is_bad():
     assert 10 < bad < 200
 
 
+def test_a_loss_far_above_the_median_of_the_last_hundred_good_ones_is_bad():
+    """Falling from 8 to 2 nats, with noise; lines of a log so far, the first 60, are as good as steps."""
+    rng = np.random.default_rng(1)
+    losses = (2 + 6 * np.exp(-np.arange(400) / 80) + rng.normal(scale=1.0, size=400)).tolist()
+    guard, good, bad = Guard(1.5, None, []), [], 0
+    for step, loss in enumerate(losses):
+        if step == 60:
+            guard = Guard(1.5, None, [{"loss": loss, "gradient_norm": 1.0} for loss in good])
+        expected = len(good) >= 10 and loss > float(np.median(good[-100:])) + 1.5
+        assert bool(guard.problem(loss, 1.0)) == expected
+        bad += expected
+        good += [] if expected else [loss]
+    assert 3 < bad < 100
+
+
 @pytest.mark.parametrize(("loss", "norm"), [(math.nan, 1.0), (1.0, math.inf), (math.inf, math.nan)])
 def test_what_is_not_finite_is_always_bad(loss, norm):
-    assert Guard(None, []).problem(loss, norm)
+    assert Guard(None, None, []).problem(loss, norm)
 
 
 def test_without_a_factor_no_norm_is_a_spike():
-    guard = Guard(None, [{"gradient_norm": 1.0}] * 50)
-    assert guard.problem(1.0, 1e9) is None
+    guard = Guard(None, None, [{"loss": 1.0, "gradient_norm": 1.0}] * 50)
+    assert guard.problem(1e3, 1e9) is None
 
 
 def changed(mer, **settings):

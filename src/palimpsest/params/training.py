@@ -151,6 +151,9 @@ class Train(Section):
     on_bad_step: Literal["stop", "skip"] = Field(
         "stop", description="at a loss or gradient that is not finite, or a spike: stop, or skip the batch and count it"
     )
+    spike_nats: Annotated[float, Field(gt=0)] | None = Field(
+        3.0, description="a loss more than so many nats above the median of the last 100 is a spike; null: none is"
+    )
     spike_factor: Annotated[float, Field(gt=1)] | None = Field(
         None, description="a gradient norm above so many times the median of the last 100 is a spike; null: none is"
     )

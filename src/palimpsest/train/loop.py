@@ -149,7 +149,7 @@ class Stage:
         self.alignment = Alignment(self.spec, self.batches, self.network, self.ranks, self._backward, log)
         self.ranks.agreed(0)  # the first process has cut off what a killed run wrote after its checkpoint
         lines = (line for line in metrics.read(self.out / "metrics.jsonl") if line["step"] <= start)
-        self.guard = Guard(self.settings["spike_factor"], lines)
+        self.guard = Guard(self.settings["spike_nats"], self.settings["spike_factor"], lines)
         if start == 0 and self.spec["stage"] == 1:
             self._validate(0)
         progress = Progress(start, self.batches, self.flops_per_token, self.ranks)
@@ -240,7 +240,7 @@ class Stage:
         if self.settings["on_bad_step"] == "stop" or verdict == _LOST:
             before, mend = ("", "set train.on_bad_step: skip")
             if verdict == _LOST:
-                before, mend = (", as at many before it", "raise train.spike_factor")
+                before, mend = (", as at many before it", "raise train.spike_nats or train.spike_factor")
             self._fail(
                 f"{self.out}: {problem} at step {step + 1}{before}; {self._kept()}. Lower train.learning_rate, or "
                 f"{mend}; either trains the stage anew"
