@@ -39,8 +39,8 @@ def begin(mer, tmp_path):
     def make(**settings):
         asked, inputs = changed(mer, **settings)
         stage = Stage(asked, inputs, tmp_path, {}, Ranks(1), 1)
-        stage.log, stage.guard = Lines(), Guard(None, [])
-        stage._restore()
+        stage.log, stage.guard = Lines(), Guard(None, None, [])
+        stage._restore(discard_checkpoints=False)
         stage.network.model.train()
         stage.alignment = Alignment(asked, stage.batches, stage.network, stage.ranks, stage._backward, stage.log)
         return stage
