@@ -88,7 +88,7 @@ def _train(options: argparse.Namespace) -> None:
     inputs = Inputs(parent=options.parent, tokenizer=options.tokenizer, tokens=tokens, pool=options.pool)
     train(
         options.spec, inputs, options.out, options.checkpoint_interval, options.keep_checkpoints, options.loggers,
-        options.discard_checkpoints,
+        options.discard_checkpoints, options.on_bad_step,
     )  # fmt: skip
 
 
@@ -205,6 +205,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--checkpoint-interval", type=int, default=1000, help="steps between checkpoints")
     command.add_argument("--keep-checkpoints", type=int, default=1, help="how many of them are kept")
     command.add_argument("--loggers", nargs="*", default=[], choices=["tensorboard", "wandb"])
+    command.add_argument("--on-bad-step", choices=("stop", "skip"), default="stop", help="as train.on_bad_step")
     command.add_argument(
         "--discard-checkpoints", action="store_true", help="remove those of a training on other data or params"
     )

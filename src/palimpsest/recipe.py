@@ -36,8 +36,9 @@ Spec = dict[str, Any]
 
 # What of a source only the mixture of token shards looks at.
 _MIXTURE = {"weight", "max_tokens"}
-# Keys of train that shape nothing, and can be edited in mid-run.
-SHAPES_NOTHING = {"checkpoint_interval", "keep_checkpoints", "loggers"}
+# Keys of train that shape nothing, and can be edited in mid-run. A bad step that is not skipped ends a training, so
+# what is trained to its end is the same under either.
+SHAPES_NOTHING = {"checkpoint_interval", "keep_checkpoints", "loggers", "on_bad_step"}
 _TASKS = {"tasks", "task_data", "task_source", "task_limit"}
 
 

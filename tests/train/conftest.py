@@ -1,8 +1,10 @@
 """Small stages of training, and what the tests of one and of several processes do with them."""
 
+import gc
 import json
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +19,7 @@ TRAIN = {
     "weight_decay": 0.1, "beta1": 0.9, "beta2": 0.95, "epsilon": 1e-8, "grad_clip": 1.0, "threads": 1,
     "processes": 1, "sharding": "ddp", "precision": "fp32",
     "document_mask": False, "activation_checkpointing": False, "compile": False,
-    "on_bad_step": "stop", "spike_nats": 3.0, "spike_factor": None,
+    "spike_nats": 3.0, "spike_factor": None,
     "eval_interval": 10, "eval_tokens": 100, "alignment_interval": None,
 }  # fmt: skip
 REPLAY = {"rate": "0.25", "accounting": "add", "scope": "past"}
@@ -52,11 +54,12 @@ def _command(mer, out, interval):
     asked, inputs = mer
     tokens = [str(folder) for folder in inputs.tokens.values()]
     processes = asked["train"]["processes"]
+    pool = ["--pool", str(inputs.pool)] if inputs.pool else []
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     return [
         sys.executable, *launch, "-m", "palimpsest.cli", "train", "--spec", json.dumps(asked),
         "--parent", str(inputs.parent), "--tokens", *tokens, "--tokenizer", str(inputs.tokenizer),
-        "--pool", str(inputs.pool), "--out", str(out), "--checkpoint-interval", str(interval),
+        *pool, "--out", str(out), "--checkpoint-interval", str(interval),
     ]  # fmt: skip
 
 
@@ -68,6 +71,12 @@ def _stop_at(process, out, step, send):
         time.sleep(0.001)
     send()
     return process.wait(60)
+
+
+def _workers(launcher):
+    """The processes that a torchrun started, in order of rank."""
+    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+    return [int(child) for child in children if b"--spec" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def _same_files(one, other):
@@ -97,6 +106,11 @@ def stop_at():
 
 
 @pytest.fixture(scope="session")
+def workers():
+    return _workers
+
+
+@pytest.fixture(scope="session")
 def same_files():
     return _same_files
 
@@ -117,6 +131,7 @@ def die_at(monkeypatch):
         with monkeypatch.context() as patch, pytest.raises(_DiedError):
             patch.setattr("palimpsest.train.loop.Progress.show", die)
             train(asked, inputs, out, interval, keep, **options)
+        gc.collect()  # the file that it wrote lines to is closed, and changes no more
         # It is written beside the training.
         latest = out / f"checkpoint-{(last - 1) // interval * interval:08d}"
         give_up = time.monotonic() + 60

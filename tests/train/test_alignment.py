@@ -38,7 +38,7 @@ def begin(mer, tmp_path):
 
     def make(**settings):
         asked, inputs = changed(mer, **settings)
-        stage = Stage(asked, inputs, tmp_path, {}, Ranks(1), 1)
+        stage = Stage(asked, inputs, tmp_path, {}, Ranks(1), 1, "stop")
         stage.log, stage.guard = Lines(), Guard(None, None, [])
         stage._restore(discard_checkpoints=False)
         stage.network.model.train()

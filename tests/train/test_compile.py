@@ -1,11 +1,14 @@
 """A training that compiles its blocks, beside one that does not, and killed and resumed."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+
+from palimpsest.train.loop import train
 
 
 def compiled(home: Path) -> dict[Path, int]:
@@ -15,8 +18,8 @@ def compiled(home: Path) -> dict[Path, int]:
 
 
 @pytest.mark.slow
-def test_compiled_weights_are_close_and_a_resumed_run_has_the_same_bytes_and_compiles_nothing_again(
-    mer, straight, command, stop_at, same_files, tmp_path, monkeypatch
+def test_compiled_weights_are_close_and_a_resumed_run_and_the_next_stage_compile_nothing_again(
+    mer, spec, straight, command, stop_at, same_files, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
@@ -36,3 +39,13 @@ def test_compiled_weights_are_close_and_a_resumed_run_has_the_same_bytes_and_com
     assert "resuming after step" in done.stderr
     same_files(out, whole)
     assert compiled(tmp_path) == made
+    # The next stage too runs what is there, which sums in another order than what is not compiled.
+    following, eager = spec(3, "de", compile=True), spec(3, "de")
+    inputs = replace(inputs, parent=whole, pool=None)
+    subprocess.run(command((following, inputs), tmp_path / "de", 1000), check=True, timeout=240)
+    assert compiled(tmp_path) == made
+    train(eager, inputs, tmp_path / "eager", 1000)
+    weights, others = (load_file(tmp_path / run / "model.safetensors") for run in ("de", "eager"))
+    assert any(not torch.equal(weights[name], others[name]) for name in others)
+    for name in others:
+        torch.testing.assert_close(weights[name], others[name], rtol=2e-3, atol=2e-4)

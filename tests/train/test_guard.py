@@ -70,7 +70,7 @@ def broken_step(monkeypatch):
 
 @pytest.mark.usefixtures("broken_step")
 def test_a_skipped_step_leaves_weights_and_moments_and_is_counted(mer, tmp_path):
-    train(*changed(mer, on_bad_step="skip"), tmp_path / "run", 1000)
+    train(*mer, tmp_path / "run", 1000, on_bad_step="skip")
     lines = [line for line in read_metrics(tmp_path / "run" / "metrics.jsonl") if "validation" not in line]
     assert [line["step"] for line in lines if "skipped" in line] == [6]
     assert set(lines[5]) == {"step", "learning_rate", "skipped"}
@@ -78,6 +78,27 @@ def test_a_skipped_step_leaves_weights_and_moments_and_is_counted(mer, tmp_path)
     moments = load_file(tmp_path / "run" / "optimizer.safetensors")
     assert moments["step"].item() == 30 + 40 - 1
     assert all(torch.isfinite(tensor).all() for tensor in moments.values())
+
+
+def test_a_training_that_a_bad_step_stopped_goes_on_without_it_when_that_is_asked_for(
+    mer, same_files, tmp_path, caplog
+):
+    """A gradient that stands out ends it after its checkpoint; then it skips all such, as if it had from the start."""
+    out, asked = tmp_path / "run", changed(mer, spike_factor=1.2)
+    with pytest.raises(TrainingError, match=r"the last checkpoint is kept\. Set train\.on_bad_step: skip to pass"):
+        train(*asked, out, 5)
+    (kept,) = out.glob("checkpoint-*")
+    with caplog.at_level("INFO"):
+        train(*asked, out, 1000, on_bad_step="skip")
+    assert f"resuming after step {int(kept.name[-8:])} of 40" in caplog.text
+    train(*asked, tmp_path / "straight", 1000, on_bad_step="skip")
+    same_files(out, tmp_path / "straight")
+    assert json.loads((out / "manifest.json").read_text())["counts"]["skipped"]
+    # What is trained to its end is not trained again.
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        train(*asked, out, 1000)
+    assert "was trained before" in caplog.text
 
 
 @pytest.mark.usefixtures("broken_step")
@@ -88,12 +109,12 @@ def test_a_bad_step_stops_with_the_last_checkpoint_kept(mer, tmp_path):
 
 
 def test_spikes_are_skipped_alike_in_a_resumed_training(mer, same_files, tmp_path, die_at):
-    asked = changed(mer, on_bad_step="skip", spike_factor=1.05)
-    train(*asked, tmp_path / "straight", 1000)
+    asked = changed(mer, spike_factor=1.05)
+    train(*asked, tmp_path / "straight", 1000, on_bad_step="skip")
     skipped = json.loads((tmp_path / "straight" / "manifest.json").read_text())["counts"]["skipped"]
     assert 3 < skipped < 30
-    die_at(25, *asked, tmp_path / "run", 7)
-    train(*asked, tmp_path / "run", 7)
+    die_at(25, *asked, tmp_path / "run", 7, on_bad_step="skip")
+    train(*asked, tmp_path / "run", 7, on_bad_step="skip")
     same_files(tmp_path / "run", tmp_path / "straight")
 
 
@@ -108,7 +129,7 @@ def test_steps_are_not_skipped_for_ever(mer, monkeypatch, tmp_path):
         spoil.calls = list(range(2 * done, 100))
         monkeypatch.setattr(Network, "losses", spoil)
         with pytest.raises(TrainingError, match=r"nan.* at step 26, as at many before it.*spike_factor"):
-            train(*changed(mer, on_bad_step="skip", alignment_interval=None), tmp_path / "run", 11)
+            train(*changed(mer, alignment_interval=None), tmp_path / "run", 11, on_bad_step="skip")
         lines = read_metrics(tmp_path / "run" / "metrics.jsonl")
         assert sum("skipped" in line for line in lines) == 20
 
@@ -118,9 +139,9 @@ def test_a_training_may_begin_with_a_skipped_step(root, spec, tokens, tokenizer,
     losses = Network.losses
     monkeypatch.setattr(Network, "losses", lambda *given: tuple(part * math.nan for part in losses(*given)))
     inputs = Inputs(parent=root / "init", tokenizer=tokenizer, tokens=tokens, pool=None)
-    asked = spec(1, "en", on_bad_step="skip")
+    asked = spec(1, "en")
     asked["new"][0]["budget"] = 12 * asked["train"]["batch_size"]
-    train(asked, inputs, tmp_path / "run", 1)
+    train(asked, inputs, tmp_path / "run", 1, on_bad_step="skip")
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["counts"]["skipped"] == 12
     before, after = (load_file(folder / "model.safetensors") for folder in (root / "init", tmp_path / "run"))
     assert all(torch.equal(before[name], after[name]) for name in before)

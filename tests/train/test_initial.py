@@ -6,10 +6,21 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, GenerationConfig, LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    AutoConfig,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
+from palimpsest.artifact import write_manifest
 from palimpsest.errors import ParamsError, TrainingError
 from palimpsest.params import Model
+from palimpsest.params.training import _content
 from palimpsest.train import initial
 from palimpsest.train.loop import Inputs, train
 
@@ -20,13 +31,14 @@ SIZES = {
 
 
 @pytest.fixture(params=["llama", "qwen2"])
-def elsewhere(request, tmp_path):
-    """A small model, with four embeddings more than the tokenizer has entries."""
+def elsewhere(request, tokenizer, tmp_path):
+    """A small model with the tokenizer beside it, and four embeddings more than that has entries."""
     torch.manual_seed(0)
     model = (
         LlamaForCausalLM(LlamaConfig(**SIZES)) if request.param == "llama" else Qwen2ForCausalLM(Qwen2Config(**SIZES))
     )
     model.save_pretrained(tmp_path / "elsewhere")
+    shutil.copy(tokenizer / "tokenizer.json", tmp_path / "elsewhere")
     return tmp_path / "elsewhere"
 
 
@@ -62,13 +74,98 @@ def test_neither_dropout_nor_other_stop_tokens_are_taken_over(elsewhere, tokeniz
 def test_what_does_not_fit_is_refused(elsewhere, tokenizer, tmp_path):
     with pytest.raises(TrainingError, match=r"takes 64 tokens, but train\.context_length is 128"):
         build(elsewhere, tokenizer, tmp_path / "out", 128)
-    words = json.loads((tokenizer / "tokenizer.json").read_text())
-    words["model"]["vocab"]["other"] = words["model"]["vocab"].pop("w7")
-    (elsewhere / "tokenizer.json").write_text(json.dumps(words))
-    with pytest.raises(TrainingError, match=r"other tokens than the shards; set tokenizer\.path"):
+    (elsewhere / "tokenizer.json").write_text("{}")
+    with pytest.raises(TrainingError, match=r"elsewhere/tokenizer\.json: not a tokenizer\.json"):
         build(elsewhere, tokenizer, tmp_path / "out")
-    shutil.copy(tokenizer / "tokenizer.json", elsewhere)
-    build(elsewhere, tokenizer, tmp_path / "out")
+    (elsewhere / "tokenizer.json").unlink()
+    with pytest.raises(TrainingError, match=r"elsewhere/tokenizer\.json: no such file.*save_pretrained"):
+        build(elsewhere, tokenizer, tmp_path / "out")
+
+
+def bpe(folder):
+    """A byte-level BPE of 280 entries, learned from a few words; as data/tokenizer."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=280, special_tokens=["<|endoftext|>"], show_progress=False,
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+    )  # fmt: skip
+    made.train_from_iterator(
+        ["the thin thing that then thinks of other things", "a rose arose in those rows"] * 9, trainer
+    )
+    assert made.get_vocab_size() == 280
+    folder.mkdir()
+    made.save(str(folder / "tokenizer.json"))
+    counts = {"vocab_size": 280, "end_of_text": 0, "fertility": {}}
+    write_manifest(folder, stage="tokenizer", params={}, inputs={}, files=[folder / "tokenizer.json"], counts=counts)
+    return folder
+
+
+def merge_less(read):
+    assert read["model"]["merges"].pop() == ["Ġth", "en"]
+
+
+def lower_case(read):
+    read["normalizer"] = {"type": "Lowercase"}
+
+
+def space_before(read):
+    read["pre_tokenizer"]["add_prefix_space"] = True
+
+
+def other_word(read):
+    (name,) = (name for name, entry in read["model"]["vocab"].items() if entry == 279)
+    read["model"]["vocab"]["zz"] = read["model"]["vocab"].pop(name)
+    read["model"]["merges"] = [merge for merge in read["model"]["merges"] if "".join(merge) != name]
+
+
+def token_more(read):
+    read["added_tokens"].append({**read["added_tokens"][0], "id": 280, "content": "<|user|>"})
+
+
+def stripping_token(read):
+    read["added_tokens"][0]["rstrip"] = True
+
+
+@pytest.mark.parametrize(
+    ("edit", "part"),
+    [
+        (merge_less, "merges differ"),
+        (lower_case, "normalizer differ"),
+        (space_before, "pre_tokenizer differ"),
+        (other_word, "vocab, merges differ"),
+        (token_more, "added_tokens differ"),
+        (stripping_token, "added_tokens differ"),
+    ],
+)
+def test_a_tokenizer_that_makes_other_tokens_of_a_text_is_refused(elsewhere, tmp_path, edit, part):
+    made = bpe(tmp_path / "tokenizer")
+    read = json.loads((made / "tokenizer.json").read_text())
+    edit(read)
+    (elsewhere / "tokenizer.json").write_text(json.dumps(read))
+    before, after = (Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in (made, elsewhere))
+    text = "the Thing<|endoftext|>  <|user|> and then other things"
+    assert before.encode(text).ids != after.encode(text).ids or edit is other_word
+    with pytest.raises(TrainingError, match=rf"makes other tokens of a text.*{part}; set tokenizer\.path"):
+        build(elsewhere, made, tmp_path / "out")
+
+
+def test_a_tokenizer_that_is_written_otherwise_is_the_same(elsewhere, tmp_path):
+    """As transformers writes it again, and as older versions of tokenizers write merges and leave defaults out."""
+    made = bpe(tmp_path / "tokenizer")
+    fast = PreTrainedTokenizerFast(tokenizer_file=str(made / "tokenizer.json"), model_max_length=64)
+    fast.add_special_tokens({"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"})
+    fast.save_pretrained(elsewhere)
+    build(elsewhere, made, tmp_path / "one")
+    read = json.loads((made / "tokenizer.json").read_text())
+    assert isinstance(read["model"]["merges"][0], list)
+    read["model"]["merges"] = [" ".join(merge) for merge in read["model"]["merges"]]
+    read |= {"truncation": {"direction": "Right", "max_length": 8, "strategy": "LongestFirst", "stride": 0}}
+    read |= {"decoder": None, "post_processor": None}
+    del read["model"]["dropout"], read["model"]["byte_fallback"]
+    (elsewhere / "tokenizer.json").write_text(json.dumps(read, indent=2))
+    build(elsewhere, made, tmp_path / "two")
 
 
 def test_a_model_with_too_few_embeddings_or_weights_is_refused(elsewhere, tokenizer, tmp_path):
@@ -80,6 +177,7 @@ def test_a_model_with_too_few_embeddings_or_weights_is_refused(elsewhere, tokeni
         build(elsewhere, tokenizer, tmp_path / "out")
     small = LlamaForCausalLM(LlamaConfig(**SIZES | {"vocab_size": 299}))
     small.save_pretrained(tmp_path / "small")
+    shutil.copy(tokenizer / "tokenizer.json", tmp_path / "small")
     with pytest.raises(TrainingError, match="has 299 embeddings, but data/tokenizer has 300 entries"):
         build(tmp_path / "small", tokenizer, tmp_path / "out")
 
@@ -105,5 +203,8 @@ def test_the_spec_names_the_contents_and_a_folder_without_a_model_is_refused(els
     shutil.copytree(elsewhere, tmp_path / "copy")
     one, copy = (Model(path=str(folder)).shape for folder in (elsewhere, tmp_path / "copy"))
     assert one["content"] == copy["content"] and one["path"] != copy["path"]
-    with pytest.raises(ParamsError, match=r"model\.path: .*expected a folder with a config\.json"):
+    with pytest.raises(ParamsError, match=r"model\.path: .*expected a folder with config\.json, tokenizer\.json and"):
         _ = Model(path=str(tmp_path / "none")).shape
+    (tmp_path / "copy" / "tokenizer.json").write_text("another")
+    _content.cache_clear()
+    assert Model(path=str(tmp_path / "copy")).shape["content"] != one["content"]

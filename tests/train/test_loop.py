@@ -80,8 +80,8 @@ def spoil(path):
 @pytest.mark.parametrize("damage", [spoil, lambda path: os.truncate(path, 100), Path.unlink])
 def test_a_checkpoint_that_was_damaged_is_not_gone_on_from(mer, tmp_path, die_at, damage):
     kept = die_at(25, *mer, tmp_path / "run", 10)
-    damage(kept / "optimizer.safetensors")
-    with pytest.raises(TrainingError, match=rf"{kept.name}/optimizer\.safetensors: is damaged; delete its folder"):
+    damage(kept / "rank-00000.safetensors")
+    with pytest.raises(TrainingError, match=rf"{kept.name}/rank-00000\.safetensors: is damaged; delete its folder"):
         train(*mer, tmp_path / "run", 10)
 
 

@@ -38,12 +38,6 @@ def close(one, other):
             torch.testing.assert_close(found[name], expected[name], **TOLERANCE)
 
 
-def workers(launcher):
-    """The processes that a torchrun started."""
-    children = Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
-    return [int(child) for child in children if b"palimpsest.cli" in Path(f"/proc/{child}/cmdline").read_bytes()]
-
-
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4, 7])
 def test_the_shares_of_all_ranks_are_the_global_batch(mer, ranks):
     asked, inputs = mer
@@ -138,7 +132,7 @@ def test_measured_alignment_changes_no_bit(trained):
 @pytest.mark.slow
 @pytest.mark.parametrize(("processes", "sharding"), [(3, "fsdp"), (4, "ddp")])
 def test_a_process_killed_in_mid_window_and_all_resumed_end_with_the_same_bytes(
-    trained, mer, command, stop_at, same_files, tmp_path, processes, sharding
+    trained, mer, command, stop_at, workers, same_files, tmp_path, processes, sharding
 ):
     """More than two processes, since with two a sum has but one order."""
     settings = {"micro_batch_size": 1} if processes == 3 else {}
@@ -188,7 +182,7 @@ def test_two_machines_that_meet_by_c10d_train_as_one_with_two_processes(trained,
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_to_torchrun_keeps_a_checkpoint_and_exits_non_zero(
-    trained, mer, command, same_files, tmp_path, monkeypatch, number
+    trained, mer, command, workers, same_files, tmp_path, monkeypatch, number
 ):
     """With what the workflow says to torchrun, which knows nothing of SIGUSR1 by itself."""
     rules = (Path(__file__).parents[2] / "workflow" / "rules" / "common.smk").read_text()

@@ -1,6 +1,5 @@
 """What the loop hands to each of its parts: Reptile, AdamW, the learning rate, signals, slices and the compiler."""
 
-import json
 import math
 import signal
 import subprocess
@@ -106,13 +105,13 @@ def test_a_gradient_within_the_norm_is_left_as_it_is(french):
 
 
 def test_adamw_is_given_every_setting_and_decays_matrices_alone(root, french):
-    """One step in float64. Rates are such that each setting moves the weights by far more than they are rounded."""
+    """One step in float64, and so at the end of its schedule. Each setting moves weights by more than is rounded."""
     rate, beta1, beta2, epsilon, decay = 0.05, 0.8, 0.99, 1e-4, 0.3
     out = french(
-        1, optimizer_state="reset", learning_rate=rate, min_learning_rate=rate, grad_clip=0.01,
+        1, optimizer_state="reset", learning_rate=4 * rate, min_learning_rate=rate, grad_clip=0.01,
         beta1=beta1, beta2=beta2, epsilon=epsilon, weight_decay=decay,
     )  # fmt: skip
-    assert steps_of(out)[0]["learning_rate"] == rate
+    assert steps_of(out)[0]["learning_rate"] == pytest.approx(rate)
     assert norm_of_first_moments(out) == pytest.approx((1 - beta1) * 0.01, rel=1e-3)
     before, after = (load_file(folder / "model.safetensors") for folder in (root / "en", out))
     moments = load_file(out / "optimizer.safetensors")
@@ -179,23 +178,3 @@ def test_an_interpolation_of_slices_sends_nothing(tmp_path, monkeypatch):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     done = subprocess.run([*launch, tmp_path / "slices.py"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.slow
-def test_what_one_stage_compiled_serves_the_next(mer, command, spec, tmp_path, monkeypatch):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    asked, inputs = mer
-    # Measured alignment has a graph of its own, which takes as long to compile and has no part in this.
-    first = asked | {"train": asked["train"] | {"compile": True, "alignment_interval": None}}
-    subprocess.run(command((first, inputs), tmp_path / "fr", 1000), check=True, timeout=240)
-    cache = tmp_path / ".cache" / "palimpsest" / "inductor"
-    made = {path: path.stat().st_mtime_ns for path in cache.rglob("*.so")}
-    assert made
-    arguments = [
-        sys.executable, "-m", "palimpsest.cli", "train", "--spec", json.dumps(spec(3, "de", compile=True)),
-        "--parent", tmp_path / "fr", "--tokens", *inputs.tokens.values(), "--tokenizer", inputs.tokenizer,
-        "--out", tmp_path / "de",
-    ]  # fmt: skip
-    subprocess.run(arguments, check=True, timeout=240)
-    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*.so")} == made

@@ -10,6 +10,7 @@ from palimpsest import recipe
 from palimpsest.errors import PalimpsestError
 from palimpsest.experiment import Experiment, checkpoints
 from palimpsest.params import read
+from palimpsest.plan.memory import evaluation_mb, training_mb
 
 # The jobs run the command that belongs to this Python, whether its environment is active or not.
 # A prefix takes the place of Snakemake's strict mode, without which `tee` would hide that a stage failed.
@@ -62,6 +63,14 @@ def lineage_of(wildcards):
 def processes_of(wildcards):
     """How many processes share a training."""
     return lineage_of(wildcards).spec["train"]["processes"]
+
+
+def evaluation_mb_of(manifest):
+    """Memory of a job that asks a model for losses; Snakemake asks again when there is one."""
+    params = EXPERIMENT.params
+    return evaluation_mb(
+        Path(manifest).parent, params.evaluate.batch_size, params.train.context_length
+    )
 
 
 def launch(wildcards):

@@ -15,7 +15,7 @@ rule evaluate:
     threads: EXPERIMENT.params.train.threads
     resources:
         gpu=GPU,
-        mem_mb=4000,
+        mem_mb=lambda w, input: evaluation_mb_of(input.run),
     params:
         spec=spec(lambda w: recipe.evaluation(EXPERIMENT.params)),
         tokens=each_language("data/tokens/{language}"),
@@ -40,7 +40,7 @@ rule tasks:
     threads: EXPERIMENT.params.train.threads
     resources:
         gpu=GPU,
-        mem_mb=4000,
+        mem_mb=lambda w, input: evaluation_mb_of(input.run),
     params:
         spec=spec(lambda w: EXPERIMENT.tasks),
         raw=expand("data/raw/{language}", language=EXPERIMENT.tasks["samples"]),

@@ -58,11 +58,14 @@ rule train:
     threads: lambda w: lineage_of(w).spec["train"]["threads"] * processes_of(w)
     resources:
         gpu=lambda w: GPU * processes_of(w),
-        mem_mb=4000,
+        mem_mb=lambda w, input: training_mb(
+            lineage_of(w).spec["train"], Path(input.parent).parent, GPU > 0
+        ),
         # Not params: those are what a change of reruns, and these shape nothing.
         checkpoint_interval=EXPERIMENT.params.train.checkpoint_interval,
         keep_checkpoints=EXPERIMENT.params.train.keep_checkpoints,
         loggers=" ".join(EXPERIMENT.params.train.loggers),
+        on_bad_step=EXPERIMENT.params.train.on_bad_step,
     params:
         spec=spec(lambda w: lineage_of(w).spec),
         launch=launch,
@@ -75,7 +78,8 @@ rule train:
         "{params.launch} --label {wildcards.lineage} train --spec {params.spec:q} --parent {params.parent:q} "
         "--tokens {params.tokens:q} --tokenizer data/tokenizer {params.pool:q} "
         "--checkpoint-interval {resources.checkpoint_interval} "
-        "--keep-checkpoints {resources.keep_checkpoints} --loggers {resources.loggers} "
+        "--keep-checkpoints {resources.keep_checkpoints} --on-bad-step {resources.on_bad_step} "
+        "--loggers {resources.loggers} "
         "--out runs/{wildcards.lineage} 2>&1 | keep {log}"
 
 

@@ -147,7 +147,7 @@ def grid(sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
 
 # A point of a sweep shares the data and the evaluation with the others, so that only what shapes a training may differ.
 _SWEPT = re.compile(
-    r"(model|replay|mer|train)\.(?!context_length|threads|checkpoint_interval|keep_checkpoints|loggers|eval_|path|hub|revision)\w+"
+    r"(model|replay|mer|train)\.(?!context_length|threads|checkpoint_interval|keep_checkpoints|loggers|on_bad_step|eval_|path|hub|revision)\w+"
 )
 
 

@@ -51,8 +51,8 @@ class Model(Section):
     tie_embeddings: bool = Field(False, description="share the input and output embedding")
     path: str | None = Field(
         None,
-        description="a folder with a Hugging Face causal LM (safetensors) to start from, in its own shape; its "
-        "vocabulary must be the tokenizer's, so set tokenizer.path to its tokenizer.json",
+        description="a folder with a Hugging Face causal LM (safetensors) to start from, in its own shape; the shards "
+        "must be made by its tokenizer, so set tokenizer.path to its tokenizer.json",
     )
     hub: str | None = Field(
         None,
@@ -91,12 +91,14 @@ class Model(Section):
 
 @functools.cache
 def _content(folder: str) -> str:
-    """A hash of a model's weights and description, read once in a process."""
+    """A hash of a model's weights, description and tokenizer, read once in a process."""
     weights = sorted(Path(folder).glob("*.safetensors"))
-    described = Path(folder) / "config.json"
-    if not described.is_file() or not weights:
-        raise ParamsError(f"model.path: {folder!r}: expected a folder with a config.json and *.safetensors files")
-    return fingerprint([[path.name, file_digest(path)] for path in [described, *weights]])
+    described = [Path(folder) / name for name in ("config.json", "tokenizer.json")]
+    if not weights or not all(path.is_file() for path in described):
+        raise ParamsError(
+            f"model.path: {folder!r}: expected a folder with config.json, tokenizer.json and *.safetensors files"
+        )
+    return fingerprint([[path.name, file_digest(path)] for path in [*described, *weights]])
 
 
 # layers, width, heads, ffn. 99M, 560M and 1B are the paper's; nano, tiny and small are for a CPU. The paper's 6B is
@@ -149,7 +151,9 @@ class Train(Section):
     epsilon: Annotated[float, Field(gt=0)] = Field(1e-8, description="AdamW's epsilon")
     grad_clip: Annotated[float, Field(gt=0)] = Field(1.0, description="largest global norm of the gradient")
     on_bad_step: Literal["stop", "skip"] = Field(
-        "stop", description="at a loss or gradient that is not finite, or a spike: stop, or skip the batch and count it"
+        "stop",
+        description="at a loss or gradient that is not finite, or a spike: stop, or skip the batch and count it; a "
+        "training that stopped goes on from its checkpoint when this is edited",
     )
     spike_nats: Annotated[float, Field(gt=0)] | None = Field(
         3.0, description="a loss more than so many nats above the median of the last 100 is a spike; null: none is"
@@ -188,7 +192,7 @@ class Train(Section):
     )
     checkpoint_interval: PositiveInt = Field(
         1000,
-        description="steps between checkpoints; this, keep_checkpoints and loggers shape nothing: edit them in mid-run",
+        description="steps between checkpoints; this, keep_checkpoints, loggers and on_bad_step can be edited mid-run",
     )
     keep_checkpoints: PositiveInt = Field(1, description="checkpoints kept of a training under way, the latest ones")
 

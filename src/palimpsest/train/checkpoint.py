@@ -1,20 +1,23 @@
 """Training state on disk: weights, AdamW's moments and the Reptile anchor in safetensors, the rest in JSON. No pickle.
 
-Files hold whole tensors, however many processes train: the first one writes them, and any number can go on from them.
-They are gathered one by one, so a card needs room for the largest of them, and the first process 16 bytes of its
-host's memory for each parameter (12 without Reptile). A checkpoint is written beside its place, fsynced and renamed, so
-that it is there whole or not at all, by a thread, while training goes on from a copy in the host's memory; older ones
-are removed after that.
+A checkpoint is sharded: each process writes one file with its own rows of every tensor, from a copy in its host's
+memory, by a thread, while training goes on. Nothing is gathered, and any number of processes can go on from it, each
+reading the rows that it needs. The folder is written beside its place, fsynced and renamed when every process is
+through, so that it is there whole or not at all; older ones are removed after that. torch.distributed.checkpoint would
+do the like, but its metadata is a pickle.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
+import json
 import shutil
+from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -23,11 +26,13 @@ from torch import Tensor
 
 from palimpsest.artifact import file_digest, read_json, sync, write_json
 from palimpsest.errors import TrainingError
-from palimpsest.train.ranks import Ranks
+from palimpsest.train.ranks import Meeting, Ranks
 from palimpsest.train.reptile import Reptile
-from palimpsest.train.sharding import fill, whole
+from palimpsest.train.sharding import dealt, held, whole
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
+# The key in a file's metadata that says which row of the whole each of its tensors begins with.
+_FIRST_ROWS = "first_rows"
 
 Tensors = dict[str, Tensor]
 
@@ -40,33 +45,28 @@ class State:
     optimizer: torch.optim.Optimizer
     reptile: Reptile | None
 
-    def weights(self, keep: bool) -> Tensors:
-        """Whole weights by name in host memory; nothing where this process does not ``keep`` them."""
-        return _whole({name: weight for weight, name in self.names.items()}, keep)
+    @property
+    def weights(self) -> Tensors:
+        """The weights by name."""
+        return {name: weight.detach() for weight, name in self.names.items()}
 
-    def moments(self, keep: bool) -> Tensors:
-        """AdamW's moments by weight name; ``step`` [1] counts optimiser steps over the whole lineage."""
-        steps = self.optimizer.state[next(iter(self.names))]["step"]
-        return _whole(self._moments() | {"step": steps.reshape(1)}, keep)
-
-    def _moments(self) -> Tensors:
+    @property
+    def moments(self) -> Tensors:
+        """AdamW's moments by weight name; ``step`` [1], a copy, counts optimiser steps over the whole lineage."""
         state = self.optimizer.state
-        return {f"{moment}.{name}": state[weight][moment] for weight, name in self.names.items() for moment in _MOMENTS}
+        moments = {
+            f"{moment}.{name}": state[weight][moment] for weight, name in self.names.items() for moment in _MOMENTS
+        }
+        return moments | {"step": state[next(iter(self.names))]["step"].reshape(1).clone()}
 
-    def anchor(self, keep: bool) -> Tensors:
-        """The Reptile anchor by weight name; empty without one."""
-        return _whole(self._anchor(), keep)
-
-    def _anchor(self) -> Tensors:
-        return (
-            dict(zip(self.names.values(), self.reptile.anchor, strict=True))
-            if self.reptile and self.reptile.anchor
-            else {}
-        )
-
-    def load_weights(self, path: Path) -> None:
-        """Raises TrainingError when the file is of another model."""
-        _fill({name: weight for weight, name in self.names.items()}, path)
+    @property
+    def everything(self) -> Tensors:
+        """What a checkpoint holds: weights, moments, and the Reptile anchor where there is one."""
+        weights = {f"weight.{name}": weight for name, weight in self.weights.items()}
+        anchor = {}
+        if self.reptile and self.reptile.anchor:
+            anchor = dict(zip((f"anchor.{name}" for name in self.names.values()), self.reptile.anchor, strict=True))
+        return weights | self.moments | anchor
 
     def begin_moments(self) -> None:
         """AdamW's moments before its first step; torch makes them at that step, which may never come."""
@@ -74,95 +74,114 @@ class State:
             state = {moment: torch.zeros_like(weight, requires_grad=False) for moment in _MOMENTS}
             self.optimizer.state[weight] = state | {"step": torch.zeros((), device=weight.device)}
 
-    def load_moments(self, path: Path) -> None:
-        """Restore what ``moments`` gave."""
-        steps = torch.zeros(1)
-        _fill(self._moments() | {"step": steps}, path)
+    def load(self, tensors: Tensors, files: Iterable[Path]) -> None:
+        """Fill ``tensors`` (``moments`` or ``everything``) in place; raises TrainingError when files are of others."""
+        _fill(tensors, list(files))
         for weight in self.names:
-            self.optimizer.state[weight]["step"].fill_(steps.item())
-
-    def load_anchor(self, path: Path) -> None:
-        """Restore what ``anchor`` gave."""
-        if tensors := self._anchor():
-            _fill(tensors, path)
+            self.optimizer.state[weight]["step"].fill_(tensors["step"].item())
 
 
-def write_tensors(tensors: Tensors, path: Path) -> None:
+def write_whole(tensors: Tensors, path: Path, ranks: Ranks) -> None:
+    """One file of whole tensors. All processes give their slices; the first gathers them one by one, and writes."""
+    gathered = {}
+    for name, tensor in tensors.items():
+        values = whole(tensor)
+        if ranks.first:
+            gathered[name] = values.to("cpu", copy=True)
+    if ranks.first:
+        write_tensors(gathered, path, {})
+
+
+def write_tensors(tensors: Tensors, path: Path, metadata: dict[str, str]) -> None:
     """A durable safetensors file, as transformers marks its own."""
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"format": "pt"})
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path, {"format": "pt"} | metadata)
     sync(path)
 
 
-def _whole(tensors: Tensors, keep: bool) -> Tensors:
-    kept = {}
-    for name, tensor in tensors.items():
-        values = whole(tensor.detach())
-        if keep:
-            kept[name] = values.to("cpu", copy=True)
-    return kept
+def _fill(tensors: Tensors, files: list[Path]) -> None:
+    """Copy what this process holds of ``tensors`` from files that are cut in whatever way; nothing is sent."""
+    with contextlib.ExitStack() as stack:
+        slices: dict[str, list[tuple[int, Any]]] = defaultdict(list)
+        for file in (stack.enter_context(safe_open(path, "pt")) for path in files):
+            first_rows, names = json.loads((file.metadata() or {}).get(_FIRST_ROWS, "{}")), file.keys()
+            for name in names:
+                slices[name].append((first_rows.get(name, 0), file.get_slice(name)))
+        if slices.keys() != tensors.keys() or not all(_copy(tensors[name], slices[name]) for name in tensors):
+            raise TrainingError(f"{files[0]}: holds other tensors than this model has; delete its folder and run again")
 
 
-def _fill(tensors: Tensors, path: Path) -> None:
-    with safe_open(path, "pt") as file:
-        if set(file.keys()) != set(tensors):
-            raise TrainingError(f"{path}: holds other tensors than this model has; delete its folder and run again")
-        for name, place in tensors.items():
-            fill(place, file.get_tensor(name))
+def _copy(tensor: Tensor, slices: list[tuple[int, Any]]) -> bool:
+    """Copy this process's rows of a tensor from ``slices`` of the whole, each with its first row; whether all came."""
+    place, first = held(tensor)
+    copied = 0
+    for start, rows in slices:
+        count, *shape = rows.get_shape()
+        begin, end = max(start, first), min(start + count, first + len(place))
+        if begin < end and shape == list(place.shape[1:]):
+            place[begin - first : end - first].copy_(rows[begin - start : end - start])
+            copied += end - begin
+    return copied == len(place)
 
 
 class Checkpoints:
     """The checkpoints of one training in ``folder``; ``fingerprint`` says which training, and no other's is loaded.
 
-    The last ``keep`` are kept, until the training is finished.
+    The last ``keep`` are kept, until the training is finished. ``save`` and ``wait`` are called by all processes.
     """
 
     def __init__(self, folder: Path, fingerprint: str, ranks: Ranks, keep: int) -> None:
         self.folder, self.fingerprint, self.ranks, self.keep = folder, fingerprint, ranks, keep
+        self._meeting = Meeting(ranks)
         self._writer = ThreadPoolExecutor(1)
         self._writing: Future[None] | None = None
 
     def save(self, step: int, state: State) -> None:
         """Take the state after ``step`` steps of the stage; it is on disk after ``wait``."""
         self.wait()
-        first = self.ranks.first
-        files = {"weights": state.weights(first), "optimizer": state.moments(first), "anchor": state.anchor(first)}
-        if first:
-            written = {name: tensors for name, tensors in files.items() if tensors}
-            self._writing = self._writer.submit(self._write, step, written)
+        tensors, first_rows = {}, {}
+        for name, tensor in state.everything.items():
+            rows, first = dealt(tensor, self.ranks)
+            if len(rows):
+                tensors[name], first_rows[name] = rows.to("cpu", copy=True), first
+        self._writing = self._writer.submit(self._write, step, tensors, first_rows)
 
     def wait(self) -> None:
         """Until the last checkpoint is on disk; raises what went wrong with it."""
         if self._writing:
-            self._writing.result()
-            self._writing = None
+            writing, self._writing = self._writing, None
+            writing.result()
 
-    def _write(self, step: int, files: dict[str, Tensors]) -> None:
+    def _write(self, step: int, tensors: Tensors, first_rows: dict[str, int]) -> None:
         place = self.folder / f"checkpoint-{step:08d}"
-        beside = self.folder / f".checkpoint-{os.getpid()}.tmp"
-        self._clear(self.folder.glob(".checkpoint-*.tmp"))
-        self._clear(path for path in self.folder.glob("checkpoint-*") if path not in self.found())
-        beside.mkdir(parents=True)
-        for name, tensors in files.items():
-            write_tensors(tensors, beside / f"{name}.safetensors")
-        digests = {path.name: file_digest(path) for path in sorted(beside.iterdir())}
-        write_json(beside / "state.json", {"step": step, "fingerprint": self.fingerprint, "files": digests})
-        beside.rename(place)
-        sync(self.folder)
-        self._clear(self.found()[: -self.keep])
+        beside = self.folder / f".{place.name}.tmp"
+        own = beside / f"rank-{self.ranks.rank:05d}.safetensors"
+        with self._meeting.all_or_none():
+            if self.ranks.first:
+                self._clear(self.folder.glob(".checkpoint-*.tmp"))
+                self._clear(path for path in self.folder.glob("checkpoint-*") if path not in self.found())
+        with self._meeting.all_or_none():
+            beside.mkdir(parents=True, exist_ok=True)
+            write_tensors(tensors, own, {_FIRST_ROWS: json.dumps(first_rows)})
+            digest = file_digest(own)
+        digests = self._meeting.gather(digest)
+        with self._meeting.all_or_none():
+            if self.ranks.first:
+                files = {f"rank-{rank:05d}.safetensors": digest for rank, digest in enumerate(digests)}
+                write_json(beside / "state.json", {"step": step, "fingerprint": self.fingerprint, "files": files})
+                beside.rename(place)
+                sync(self.folder)
+                self._clear(self.found()[: -self.keep])
 
     def resume(self, state: State) -> int:
         """Load the last checkpoint of this training in place; the steps done, 0 when there is none."""
         step = self.ranks.agreed(self._last() if self.ranks.first else 0)
         if step:
             place = self.folder / f"checkpoint-{step:08d}"
-            state.load_weights(place / "weights.safetensors")
-            state.load_moments(place / "optimizer.safetensors")
-            state.load_anchor(place / "anchor.safetensors")
+            state.load(state.everything, [place / name for name in sorted(read_json(place / "state.json")["files"])])
         return step
 
     def remove(self) -> None:
         """Remove every checkpoint: the training is finished, or begins anew."""
-        self.wait()
         self._clear([*self.folder.glob("checkpoint-*"), *self.folder.glob(".checkpoint-*.tmp")])
 
     def _last(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
@@ -68,9 +69,17 @@ def _adopt(folder: Path, spec: dict[str, Any], tokenizer: Manifest) -> Any:
     if config.vocab_size < size:
         raise TrainingError(f"{folder}: has {config.vocab_size} embeddings, but data/tokenizer has {size} entries")
     theirs = folder / "tokenizer.json"
-    if theirs.is_file() and _vocabulary(theirs) != _vocabulary(tokenizer.folder / "tokenizer.json"):
+    if not theirs.is_file():
+        raise TrainingError(
+            f"{theirs}: no such file, so whether the model knows the tokens of the shards cannot be told; save its "
+            "tokenizer beside the weights, as AutoTokenizer's save_pretrained does"
+        )
+    if parts := _differences(theirs, tokenizer.folder / "tokenizer.json"):
         how = "tokenizer.path to this file" if "path" in spec["model"] else "tokenizer.hub and .revision as model's"
-        raise TrainingError(f"{theirs}: has other tokens than the shards; set {how}")
+        raise TrainingError(
+            f"{theirs}: makes other tokens of a text than data/tokenizer, of which the shards are: {', '.join(parts)} "
+            f"differ; set {how}"
+        )
     if config.max_position_embeddings < spec["context_length"]:
         raise TrainingError(
             f"{folder}: takes {config.max_position_embeddings} tokens, but train.context_length is "
@@ -85,5 +94,19 @@ def _adopt(folder: Path, spec: dict[str, Any], tokenizer: Manifest) -> Any:
     return model
 
 
-def _vocabulary(path: Path) -> dict[str, int]:
-    return Tokenizer.from_file(str(path)).get_vocab()
+def _differences(one: Path, other: Path) -> list[str]:
+    """The parts of two tokenizer.json that make tokens of a text, where they are not the same."""
+    ours, theirs = _parts(one), _parts(other)
+    return [part for part in ours if ours[part] != theirs.get(part)]
+
+
+def _parts(path: Path) -> dict[str, Any]:
+    # As the library writes it, whichever of its versions wrote the file. What truncates, pads, decodes or adds tokens
+    # around a text is of no account here.
+    try:
+        read = json.loads(Tokenizer.from_file(str(path)).to_str())
+    except Exception as error:  # the library has no class of its own for it
+        raise TrainingError(f"{path}: not a tokenizer.json that tokenizers can load: {error}") from None
+    added = sorted(read.pop("added_tokens"), key=lambda token: int(token["id"]))
+    beside = {part: read[part] for part in ("normalizer", "pre_tokenizer")}
+    return {**read["model"], **beside, "added_tokens": added}

@@ -29,7 +29,7 @@ from palimpsest.train.alignment import Alignment
 from palimpsest.train.allocator import keep_freed_memory
 from palimpsest.train.batches import Batches
 from palimpsest.train.card import write_card
-from palimpsest.train.checkpoint import Checkpoints, State, write_tensors
+from palimpsest.train.checkpoint import Checkpoints, State, write_whole
 from palimpsest.train.guard import Guard
 from palimpsest.train.learning_rate import learning_rate
 from palimpsest.train.lock import locked
@@ -70,19 +70,20 @@ class Inputs:
 def train(
     spec: dict[str, Any], inputs: Inputs, out: Path, checkpoint_interval: int,
     keep_checkpoints: int = 1, loggers: Sequence[str] = (), discard_checkpoints: bool = False,
+    on_bad_step: str = "stop",
 ) -> Manifest:  # fmt: skip
     """Train the stage of ``spec`` and write runs/{lineage}; goes on from the last checkpoint of an equal training.
 
     Called by each of the spec's processes alike; the first one writes, and tells the ``loggers``. Checkpoints of a
     training on other data or params are removed where ``discard_checkpoints`` says so. Raises TrainingError where it
-    does not, where another process trains in ``out``, when the loss is not finite, after a SIGINT, SIGTERM or SIGUSR1
-    once a checkpoint is kept, or for want of a logger.
+    does not, where another process trains in ``out``, at a step that ``train.guard`` calls bad unless ``on_bad_step``
+    is "skip", after a SIGINT, SIGTERM or SIGUSR1 once a checkpoint is kept, or for want of a logger.
     """
     manifests = inputs.manifests()
     ranks = Ranks(spec["train"]["processes"])
     with locked(out) if ranks.first else contextlib.nullcontext():
         digests = {role: manifests[role].digest for role in sorted(manifests)}
-        stage = Stage(spec, inputs, out, digests, ranks, keep_checkpoints)
+        stage = Stage(spec, inputs, out, digests, ranks, keep_checkpoints, on_bad_step)
         if ranks.agreed(ranks.first and stage.is_finished()):
             logger.info("%s was trained before with equal params and inputs", out)
             if ranks.first:
@@ -106,9 +107,10 @@ class Stage:
     """The state of one stage of training: model, optimiser, anchor, and where it stands."""
 
     def __init__(
-        self, spec: dict[str, Any], inputs: Inputs, out: Path, digests: dict[str, str], ranks: Ranks, keep: int
-    ) -> None:
-        self.spec, self.inputs, self.out, self.ranks = spec, inputs, out, ranks
+        self, spec: dict[str, Any], inputs: Inputs, out: Path, digests: dict[str, str], ranks: Ranks, keep: int,
+        on_bad_step: str,
+    ) -> None:  # fmt: skip
+        self.spec, self.inputs, self.out, self.ranks, self.on_bad_step = spec, inputs, out, ranks, on_bad_step
         self.settings: dict[str, Any] = spec["train"]
         self.digests, self.identity = digests, fingerprint({"spec": spec, "inputs": digests})
         keep_freed_memory()
@@ -187,7 +189,7 @@ class Stage:
         self.state.begin_moments()
         moments = self.inputs.parent / "optimizer.safetensors"
         if self.settings["optimizer_state"] == "carry" and moments.is_file():
-            self.state.load_moments(moments)
+            self.state.load(self.state.moments, [moments])
         start = self.checkpoints.resume(self.state)
         if start:
             logger.info("resuming after step %d of %d", start, len(self.batches))
@@ -237,13 +239,15 @@ class Stage:
         verdict = self.ranks.agreed(_GOOD if not problem else _LOST if self.guard.is_lost else _BAD)
         if verdict == _GOOD:
             return False
-        if self.settings["on_bad_step"] == "stop" or verdict == _LOST:
-            before, mend = ("", "set train.on_bad_step: skip")
-            if verdict == _LOST:
-                before, mend = (", as at many before it", "raise train.spike_nats or train.spike_factor")
+        if verdict == _LOST:
             self._fail(
-                f"{self.out}: {problem} at step {step + 1}{before}; {self._kept()}. Lower train.learning_rate, or "
-                f"{mend}; either trains the stage anew"
+                f"{self.out}: {problem} at step {step + 1}, as at many before it; {self._kept()}. Lower "
+                "train.learning_rate, or raise train.spike_nats or train.spike_factor; either trains the stage anew"
+            )
+        if self.on_bad_step == "stop":
+            self._fail(
+                f"{self.out}: {problem} at step {step + 1}; {self._kept()}. Set train.on_bad_step: skip to pass over "
+                "it and go on, or lower train.learning_rate, which trains the stage anew"
             )
         logger.warning("step %d is skipped: %s", step + 1, problem)
         return True
@@ -296,12 +300,11 @@ class Stage:
 
     def _finish(self) -> None:
         """Leave the model in Hugging Face's format and the optimiser; state.json, last, says that both are whole."""
-        first = self.ranks.first
-        weights, moments = self.state.weights(first), self.state.moments(first)
-        if not first:
+        self.checkpoints.wait()
+        write_whole(self.state.weights, self.out / "model.safetensors", self.ranks)
+        write_whole(self.state.moments, self.out / "optimizer.safetensors", self.ranks)
+        if not self.ranks.first:
             return
-        write_tensors(moments, self.out / "optimizer.safetensors")
-        write_tensors(weights, self.out / "model.safetensors")
         files = [
             *copy_description(self.inputs.parent, self.out),
             write_card(self.out, self.spec, self.counts(), self.digests, self.identity),

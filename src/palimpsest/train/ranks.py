@@ -8,7 +8,9 @@ CPUs.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import NoReturn
 
@@ -91,3 +93,35 @@ class Ranks:
         if self.launched:
             dist.barrier()
             dist.destroy_process_group()
+
+
+class Meeting:
+    """A thread beside the training meets those of the other processes: by gloo, in a group that is theirs alone.
+
+    Its methods are called by all of them, in the same order.
+    """
+
+    def __init__(self, ranks: Ranks) -> None:
+        self._count = ranks.count
+        self._group = dist.new_group(backend="gloo", timeout=_PATIENCE) if ranks.count > 1 else None
+
+    def gather(self, own: str) -> list[str]:
+        """What each process says, in order of rank; equally long, in ASCII."""
+        if self._group is None:
+            return [own]
+        said = torch.tensor(list(own.encode()), dtype=torch.uint8)
+        heard = [torch.empty_like(said) for _ in range(self._count)]
+        dist.all_gather(heard, said, group=self._group)
+        return [bytes(each.tolist()).decode() for each in heard]
+
+    @contextlib.contextmanager
+    def all_or_none(self) -> Iterator[None]:
+        """All processes get past the block, or none: where it fails in one, it raises in all."""
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # where the others are gone, they need not be told
+                self.gather("-")
+            raise
+        if "-" in self.gather("+"):
+            raise TrainingError("a checkpoint was not written: another process failed, and says why")

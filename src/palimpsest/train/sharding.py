@@ -1,4 +1,4 @@
-"""Weights spread over processes by torch's FSDP2, and whole tensors from and to them.
+"""Weights spread over processes by torch's FSDP2, and which rows of them each process has.
 
 ``fsdp`` gives each process a slice of every weight; ``ddp`` gives each the whole: a mesh of one slice by all processes.
 Both reduce the gradients of a block together, in an order that depends on the model alone, so that equal runs on as
@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
+from palimpsest.train.batches import share
 from palimpsest.train.ranks import Ranks
 
 
@@ -44,9 +45,27 @@ def local(tensors: Iterable[Any]) -> list[Tensor]:
     return [tensor.to_local() if isinstance(tensor, DTensor) else tensor for tensor in tensors]
 
 
-@torch.no_grad()
-def fill(place: Tensor, values: Tensor) -> None:
-    """Copy this process's part of a whole tensor in place; nothing is sent."""
-    if isinstance(place, DTensor):
-        values = distribute_tensor(values.to(place.device), place.device_mesh, place.placements, src_data_rank=None)
-    place.copy_(values)
+def held(tensor: Tensor) -> tuple[Tensor, int]:
+    """The rows of a tensor that this process holds, in place, and which of the whole is the first of them."""
+    if not isinstance(tensor, DTensor):
+        return tensor, 0
+    return tensor.to_local(), min(tensor.device_mesh.get_local_rank(_last(tensor)) * _widest(tensor), len(tensor))
+
+
+def dealt(tensor: Tensor, ranks: Ranks) -> tuple[Tensor, int]:
+    """Like ``held``, but rows that several processes hold fall to one of them each: an even share of every tensor."""
+    rows, first = held(tensor)
+    if isinstance(tensor, DTensor) and tensor.device_mesh.size(_last(tensor)) > 1:
+        return rows, first
+    chosen = share(len(rows), ranks.rank, ranks.count)
+    return rows[chosen.start : chosen.stop], chosen.start
+
+
+def _last(tensor: DTensor) -> int:
+    """The dimension of the mesh over which rows are cut."""
+    return tensor.device_mesh.ndim - 1
+
+
+def _widest(tensor: DTensor) -> int:
+    """Rows of each slice but the last ones, which have what is left."""
+    return -(-len(tensor) // tensor.device_mesh.size(_last(tensor)))
