@@ -69,6 +69,7 @@ def test_a_model_from_elsewhere_counts_in_its_own_shape(planned, tmp_path, base,
     )  # fmt: skip
     model = Qwen2ForCausalLM(config)
     model.save_pretrained(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "tokenizer.json").write_text("{}")
     made = planned(base | {"model": {"path": str(tmp_path / "elsewhere")}})
     (found,) = made["models"]
     assert found["parameters"] == sum(weight.numel() for weight in model.parameters())

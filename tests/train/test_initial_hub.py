@@ -154,7 +154,7 @@ def test_what_goes_wrong_is_one_message(hub, build, tmp_path):
 
     said("some/gated", "access is gated; accept its conditions on the hub, and set HF_TOKEN to a token of that account")
     said("some/model", "the model has no such commit; check model.revision", revision="f" * 40)
-    said("some/pickled", "has no config.json with model.safetensors")
+    said("some/pickled", "has no *.safetensors; save the model")
     said("not a name", "cannot be fetched (HFValidationError")
     assert not (tmp_path / "out").exists()
     assert "takes 64 tokens, but train.context_length is 128" in build(hub.endpoint, "some/model", context=128)
@@ -165,7 +165,12 @@ def test_a_model_with_other_tokens_is_refused(hub, build):
     words["model"]["vocab"]["other"] = words["model"]["vocab"].pop("w7")
     hub.files["tokenizer.json"] = json.dumps(words).encode()
     said = build(hub.endpoint, "some/model")
-    assert "has other tokens than the shards; set tokenizer.hub and .revision as model's" in said
+    assert "of which the shards are: vocab differ; set tokenizer.hub and .revision as model's" in said
+
+
+def test_a_model_without_a_tokenizer_is_refused(hub, build):
+    del hub.files["tokenizer.json"]
+    assert "has no tokenizer.json; save the model with its tokenizer" in build(hub.endpoint, "some/model")
 
 
 def test_no_network_is_one_message_too(build, monkeypatch):

@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import multiprocessing
 import os
 import re
 import signal
 import socket
 import subprocess
-import time
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from palimpsest import cli
 from palimpsest.errors import TrainingError
 from palimpsest.train import initial
 from palimpsest.train.batches import Batches, share
@@ -75,8 +77,46 @@ def test_another_number_of_processes_than_asked_for_is_refused(mer, tmp_path):
         train(*on(mer, 2), tmp_path / "run", 1000)
 
 
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return str(free.getsockname()[1])
+
+
+def as_rank(rank, processes, port, arguments, said):
+    """One of several processes, told what torchrun tells them."""
+    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), sys.stderr.fileno())
+    here = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    os.environ.update({name: str(number) for name, number in here.items()}, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    sys.exit(cli.main(arguments))
+
+
 @pytest.fixture(scope="module")
-def trained(mer, command, tmp_path_factory):
+def together(command):
+    """Train by several processes; what they say.
+
+    They are forked from one that has torch already, which takes seconds to import.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["palimpsest.train.loop"])
+
+    def run(mer, out):
+        line, processes, port = command(mer, out, 1000), mer[0]["train"]["processes"], free_port()
+        given = (line[line.index("train") :], out.with_suffix(".stderr"))
+        started = [context.Process(target=as_rank, args=(rank, processes, port, *given)) for rank in range(processes)]
+        for process in started:
+            process.start()
+        for process in started:
+            process.join(60)
+        said = given[1].read_text()
+        assert [process.exitcode for process in started] == [0] * processes, said
+        return said
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(mer, together, tmp_path_factory):
     """The stage on so many processes, made once."""
     made = {}
 
@@ -84,7 +124,7 @@ def trained(mer, command, tmp_path_factory):
         key = (processes, sharding, *settings.items())
         if key not in made:
             made[key] = tmp_path_factory.mktemp("ranks") / "run"
-            subprocess.run(command(on(mer, processes, sharding, **settings), made[key], 1000), check=True, timeout=60)
+            together(on(mer, processes, sharding, **settings), made[key])
         return made[key]
 
     return run
@@ -130,19 +170,17 @@ def test_measured_alignment_changes_no_bit(trained):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("processes", "sharding"), [(3, "fsdp"), (4, "ddp")])
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
 def test_a_process_killed_in_mid_window_and_all_resumed_end_with_the_same_bytes(
-    trained, mer, command, stop_at, workers, same_files, tmp_path, processes, sharding
+    trained, together, mer, command, stop_at, workers, same_files, tmp_path, sharding
 ):
-    """More than two processes, since with two a sum has but one order."""
-    settings = {"micro_batch_size": 1} if processes == 3 else {}
-    out, asked = tmp_path / "run", on(mer, processes, sharding, **settings)
+    """Three processes, since with two a sum has but one order."""
+    out, asked = tmp_path / "run", on(mer, 3, sharding, micro_batch_size=1)
     launcher = subprocess.Popen(command(asked, out, 3))
     assert stop_at(launcher, out, 9, lambda: os.kill(workers(launcher)[-1], signal.SIGKILL)) == 1
     assert not (out / "manifest.json").exists()
-    done = subprocess.run(command(asked, out, 3), check=True, capture_output=True, text=True, timeout=60)
-    assert done.stderr.count("resuming after step") == 1
-    same_files(out, trained(processes, sharding, **settings))
+    assert together(asked, out).count("resuming after step") == 1
+    same_files(out, trained(3, sharding, micro_batch_size=1))
 
 
 @pytest.mark.slow
@@ -155,23 +193,30 @@ def test_one_process_under_torchrun_has_its_weights_spread_over_itself(straight,
 
 
 @pytest.mark.slow
-def test_weights_that_are_tied_stay_so_when_they_are_spread(mer, command, tokenizer, tmp_path):
+def test_weights_that_are_tied_stay_so_when_they_are_spread(mer, together, tokenizer, tmp_path):
     shape = {"layers": 2, "width": 32, "heads": 2, "ffn": 48, "tie_embeddings": True}
     initial.build({"model": shape, "context_length": 16, "seed": 0}, tokenizer, tmp_path / "init")
     asked, inputs = mer[0], dataclasses.replace(mer[1], parent=tmp_path / "init")
     train(asked, inputs, tmp_path / "one", 1000)
-    subprocess.run(command(on((asked, inputs), 2, "fsdp"), tmp_path / "two", 1000), check=True, timeout=60)
+    together(on((asked, inputs), 2, "fsdp"), tmp_path / "two")
     close(tmp_path / "two", tmp_path / "one")
     assert "lm_head.weight" not in load_file(tmp_path / "two" / "model.safetensors")
 
 
 @pytest.mark.slow
+def test_slices_of_moments_begin_anew_after_an_interpolation_where_that_is_asked_for(mer, together, tmp_path):
+    """With an ε of AdamW's that is above the noise of sums: its first step divides each gradient by its own size."""
+    asked = mer[0] | {"mer": mer[0]["mer"] | {"moments": "reset"}}
+    train(*on((asked, mer[1]), 1, epsilon=1e-3), tmp_path / "one", 1000)
+    together(on((asked, mer[1]), 2, "fsdp", epsilon=1e-3), tmp_path / "two")
+    close(tmp_path / "two", tmp_path / "one")
+    assert not any(values.any() for values in load_file(tmp_path / "two" / "optimizer.safetensors").values())
+
+
+@pytest.mark.slow
 def test_two_machines_that_meet_by_c10d_train_as_one_with_two_processes(trained, mer, command, same_files, tmp_path):
     """Two launchers with a process each, as one would start them on two machines that share a folder."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}"]
+    meeting = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{free_port()}"]
     once = command(on(mer, 2, "fsdp"), tmp_path / "run", 1000)
     once[once.index("--standalone") : once.index("--nproc-per-node=2") + 1] = meeting
     machines = [subprocess.Popen(once) for _ in range(2)]
@@ -180,39 +225,41 @@ def test_two_machines_that_meet_by_c10d_train_as_one_with_two_processes(trained,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_to_torchrun_keeps_a_checkpoint_and_exits_non_zero(
-    trained, mer, command, workers, same_files, tmp_path, monkeypatch, number
+    trained, together, mer, command, stop_at, workers, same_files, tmp_path, monkeypatch
 ):
     """With what the workflow says to torchrun, which knows nothing of SIGUSR1 by itself."""
     rules = (Path(__file__).parents[2] / "workflow" / "rules" / "common.smk").read_text()
     for name, value in re.findall(r"\b(PET_\w+)=([\w,]+)", rules):
         monkeypatch.setenv(name, value)
     out, asked = tmp_path / "run", on(mer, 2, "fsdp")
-    launcher = subprocess.Popen(command(asked, out, 1000), stderr=subprocess.PIPE, text=True)
-    give_up = time.monotonic() + 60
-    while not (out / "metrics.jsonl").exists():
-        assert launcher.poll() is None and time.monotonic() < give_up
-        time.sleep(0.001)
-    started = workers(launcher)
-    launcher.send_signal(number)
-    assert launcher.wait(60) == 1
-    assert not [worker for worker in started if Path(f"/proc/{worker}").exists()]
-    said = launcher.stderr.read()
-    assert said.count("error: stopped by a signal") == 1, said
-    assert len(list(out.glob("checkpoint-*/state.json"))) == 1
-    subprocess.run(command(asked, out, 1000), check=True, timeout=60)
+    for number, after in ((signal.SIGTERM, 6), (signal.SIGUSR1, 18)):
+        launcher = subprocess.Popen(command(asked, out, 3), stderr=subprocess.PIPE, text=True)
+        started = []
+
+        def send(launcher=launcher, number=number, started=started):
+            started.extend(workers(launcher))
+            launcher.send_signal(number)
+
+        assert stop_at(launcher, out, after, send) == 1
+        assert len(started) == 2
+        assert not [worker for worker in started if Path(f"/proc/{worker}").exists()]
+        said = launcher.stderr.read()
+        assert said.count("error: stopped by a signal") == 1, said
+        assert len(list(out.glob("checkpoint-*/state.json"))) == 1
+    together(asked, out)
     same_files(out, trained(2, "fsdp"))
 
 
 @pytest.mark.slow
-def test_a_training_goes_on_with_another_number_of_processes_and_back(straight, mer, command, stop_at, tmp_path):
+def test_a_training_goes_on_with_another_number_of_processes_and_back(
+    straight, together, mer, command, stop_at, tmp_path
+):
     out = tmp_path / "run"
     for processes, step in ((2, 6), (1, 18)):
         process = subprocess.Popen(command(on(mer, processes, "fsdp"), out, 3), stderr=subprocess.DEVNULL)
         assert stop_at(process, out, step, process.terminate) != 0
-    done = subprocess.run(command(on(mer, 2, "fsdp"), out, 3), check=True, capture_output=True, text=True, timeout=60)
-    assert "resuming after step" in done.stderr
+    assert "resuming after step" in together(on(mer, 2, "fsdp"), out)
     close(out, straight)
 
 

@@ -54,11 +54,12 @@ def _fetch(name: str, revision: str) -> Path:
         section="model", name=name, revision=revision, error=TrainingError, instead="give a folder as model.path"
     )
     folder = repository.folder(_FILES)
-    if not (folder / "config.json").is_file() or not any(folder.glob("*.safetensors")):
-        raise TrainingError(
-            f"{repository}: has no config.json with model.safetensors, whole or in parts; save it in that form, and "
-            "give the folder as model.path"
-        )
+    for needed in ("config.json", "*.safetensors", "tokenizer.json"):
+        if not any(folder.glob(needed)):
+            raise TrainingError(
+                f"{repository}: has no {needed}; save the model with its tokenizer in that form, and give the folder "
+                "as model.path"
+            )
     return folder
 
 
