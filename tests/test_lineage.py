@@ -97,7 +97,13 @@ def test_an_edit_of_anything_that_shapes_the_models_trains_every_stage_anew(poin
     assert not trained & {path for chain in paths().values() for path in chain}
 
 
-@pytest.mark.parametrize("point", [{"evaluate.max_tokens": 5}, {"train.checkpoint_interval": 7}, {"arms": ["mer"]}])
+@pytest.mark.parametrize(
+    "point",
+    [
+        {"evaluate.max_tokens": 5}, {"arms": ["mer"]}, {"train.checkpoint_interval": 7}, {"train.keep_checkpoints": 2},
+        {"train.loggers": ["wandb"]}, {"train.on_bad_step": "skip"},
+    ],
+)  # fmt: skip
 def test_an_edit_of_what_shapes_no_model_changes_no_path(point):
     assert paths(point).items() <= paths().items()
 

@@ -164,6 +164,12 @@ def _by_language(folders: list[Path]) -> dict[str, Path]:
     return {folder.name: folder for folder in folders}
 
 
+def _positive(text: str) -> int:
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="palimpsest", description=__doc__.split("\n")[0])
     parser.add_argument("--label", help="a name to put before every line of the log")
@@ -202,8 +208,8 @@ def _parser() -> argparse.ArgumentParser:
     folder(command, "parent", "tokenizer", "out")
     folder(command, "tokens", nargs="+")
     folder(command, "pool", required=False)
-    command.add_argument("--checkpoint-interval", type=int, default=1000, help="steps between checkpoints")
-    command.add_argument("--keep-checkpoints", type=int, default=1, help="how many of them are kept")
+    command.add_argument("--checkpoint-interval", type=_positive, default=1000, help="steps between checkpoints")
+    command.add_argument("--keep-checkpoints", type=_positive, default=1, help="how many of them are kept")
     command.add_argument("--loggers", nargs="*", default=[], choices=["tensorboard", "wandb"])
     command.add_argument("--on-bad-step", choices=("stop", "skip"), default="stop", help="as train.on_bad_step")
     command.add_argument(

@@ -16,7 +16,9 @@ from safetensors.torch import load_file
 from palimpsest.errors import ArtifactError, DataError, TrainingError
 from palimpsest.losses import document_losses
 from palimpsest.replay import pool as replay_pool
+from palimpsest.train import checkpoint
 from palimpsest.train.batches import Batches
+from palimpsest.train.checkpoint import Checkpoints
 from palimpsest.train.loop import Inputs, train
 from palimpsest.train.metrics import read as read_metrics
 
@@ -54,19 +56,74 @@ def test_sigterm_keeps_a_checkpoint_and_exits_non_zero(mer, straight, tmp_path, 
 
 
 def test_a_checkpoint_that_was_cut_short_is_passed_over(mer, straight, tmp_path, same_files):
-    class DiedError(Exception):
-        pass
-
-    def die(*_arguments, **_options):
-        raise DiedError
-
     out = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("palimpsest.train.checkpoint.write_json", die)
+        patch.setattr("palimpsest.train.checkpoint.write_json", dies_at_call(1, checkpoint.write_json))
         with pytest.raises(DiedError):
             train(*mer, out, 10)
     assert list(out.glob(".checkpoint-*.tmp")) and not list(out.glob("checkpoint-*"))
     train(*mer, out, 10)
+    same_files(out, straight)
+
+
+class DiedError(Exception):
+    pass
+
+
+def dies_at_call(number, function):
+    """A stand-in that ends the process at its call ``number``, before it does anything."""
+    calls = []
+
+    def run(*arguments, **options):
+        calls.append(arguments)
+        if len(calls) == number:
+            raise DiedError
+        return function(*arguments, **options)
+
+    return run
+
+
+def test_a_death_before_the_second_checkpoint_is_whole_leaves_the_first(mer, straight, tmp_path, same_files, caplog):
+    """Only one is kept, and it goes when the next has its place."""
+    out = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("palimpsest.train.checkpoint.write_json", dies_at_call(2, checkpoint.write_json))
+        with pytest.raises(DiedError):
+            train(*mer, out, 10)
+    assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-00000010"]
+    with caplog.at_level("INFO"):
+        train(*mer, out, 10)
+    assert "resuming after step 10 of 40" in caplog.text
+    same_files(out, straight)
+
+
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_death_at_the_end_of_a_stage_leaves_the_last_checkpoint(mer, straight, tmp_path, same_files, caplog, call):
+    """Before the weights are written, and between them and AdamW's moments."""
+    out = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("palimpsest.train.loop.write_whole", dies_at_call(call, checkpoint.write_whole))
+        with pytest.raises(DiedError):
+            train(*mer, out, 30)
+    assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-00000030"]
+    assert not (out / "state.json").exists() and not (out / "manifest.json").exists()
+    with caplog.at_level("INFO"):
+        train(*mer, out, 30)
+    assert "resuming after step 30 of 40" in caplog.text
+    same_files(out, straight)
+
+
+def test_the_first_word_that_a_stage_is_over_is_its_state(mer, straight, tmp_path, same_files, caplog):
+    """A death after it and before the checkpoint is removed: nothing is trained again."""
+    out = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("palimpsest.train.checkpoint.Checkpoints.remove", dies_at_call(2, Checkpoints.remove))
+        with pytest.raises(DiedError):
+            train(*mer, out, 30)
+    assert (out / "state.json").exists() and list(out.glob("checkpoint-*"))
+    with caplog.at_level("INFO"):
+        train(*mer, out, 30)
+    assert "was trained before" in caplog.text
     same_files(out, straight)
 
 
@@ -128,13 +185,29 @@ def test_another_training_never_adopts_what_lies_there(mer, straight, tmp_path, 
     assert (out / "model.safetensors").read_bytes() != (straight / "model.safetensors").read_bytes()
 
 
+def made_otherwise(folder, copy):
+    """A folder whose manifest says that something else shaped it."""
+    shutil.copytree(folder, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"params": manifest["params"] | {"other": True}}))
+    return copy
+
+
 def test_checkpoints_of_another_training_are_lost_only_where_that_is_asked_for(mer, tmp_path, die_at, same_files):
     out, (asked, inputs) = tmp_path / "run", mer
     kept = die_at(25, asked, inputs, out, 10)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
     other = asked | {"train": asked["train"] | {"learning_rate": 2e-3}}
-    with pytest.raises(TrainingError, match=rf"{kept.name}: is of a training on other data or params.*--discard-check"):
+    refused = rf"{kept.name}: is of a training on other data or params.*--discard-checkpoints"
+    with pytest.raises(TrainingError, match=refused):
         train(other, inputs, out, 10)
+    for changed in (
+        replace(inputs, tokens=inputs.tokens | {"de": made_otherwise(inputs.tokens["de"], tmp_path / "de")}),
+        replace(inputs, pool=made_otherwise(inputs.pool, tmp_path / "pool")),
+        replace(inputs, parent=made_otherwise(inputs.parent, tmp_path / "parent")),
+    ):
+        with pytest.raises(TrainingError, match=refused):
+            train(asked, changed, out, 10)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     train(other, inputs, out, 10, discard_checkpoints=True)
     train(other, inputs, tmp_path / "clean", 1000)

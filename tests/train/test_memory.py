@@ -1,13 +1,17 @@
 """What a job is said to take of its machine, beside what the kernel says that it took."""
 
+import functools
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from palimpsest.plan.memory import evaluation_mb, training_mb
+from palimpsest.errors import ArtifactError
+from palimpsest.model import initial_model, save_model
+from palimpsest.plan.memory import evaluation_mb, tasks_mb, training_mb
 from palimpsest.train import initial
 
 SMALL = {"layers": 2, "width": 32, "heads": 2, "ffn": 48, "tie_embeddings": False}
@@ -24,9 +28,13 @@ sys.exit(code)
 def took(tokens, tokenizer, spec, tmp_path_factory):
     """MB (10^6 bytes) of a short stage that keeps a checkpoint after each step: at its peak, and as was said."""
 
-    def run(shape, **settings):
-        folder = tmp_path_factory.mktemp("memory")
-        initial.build({"model": SMALL | shape, "context_length": 16, "seed": 0}, tokenizer, folder / "init")
+    def run(shape, vocabulary=None, **settings):
+        folder, model = tmp_path_factory.mktemp("memory"), SMALL | shape
+        if vocabulary:
+            save_model(initial_model(model, 80, vocabulary, 0, seed=0), folder / "elsewhere", tokenizer)
+            shutil.copy(tokenizer / "tokenizer.json", folder / "elsewhere")
+            model = {"path": str(folder / "elsewhere")}
+        initial.build({"model": model, "context_length": 16, "seed": 0}, tokenizer, folder / "init")
         asked = spec(1, "en", mer={"interval": 2, "step_size": 0.5, "moments": "keep"}, **settings)
         asked["new"][0]["budget"] = 3 * asked["train"]["batch_size"]
         command = [
@@ -34,19 +42,35 @@ def took(tokens, tokenizer, spec, tmp_path_factory):
             "--tokens", *tokens.values(), "--tokenizer", tokenizer, "--out", folder / "run", "--checkpoint-interval", 1,
         ]  # fmt: skip
         done = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True)
-        return int(done.stdout) * 1024 / 1e6, training_mb(asked["train"], folder / "init", on_card=False)
+        return int(done.stdout) * 1024 / 1e6, training_mb(folder / "init", False, asked["train"])
 
     return run
 
 
+@functools.cache
+def base(took):
+    """What every process has."""
+    return took({})
+
+
 @pytest.mark.slow
-def test_a_training_is_said_to_take_what_it_takes_and_little_more(took):
-    """21 million parameters, and 2,000 tokens at once through 8 blocks; less what every process has."""
-    small = took({})
+@pytest.mark.parametrize(
+    ("shape", "settings"),
+    [
+        # 21 million parameters, and 2,000 tokens at once through 8 blocks.
+        ({"width": 512, "heads": 8, "layers": 8, "ffn": 1024}, {"batch_size": 25, "context_length": 80}),
+        # MLPs sixteen times as wide as the rest, 8,000 tokens.
+        ({"width": 64, "layers": 8, "ffn": 1024}, {"batch_size": 100, "context_length": 80}),
+        # 256 tokens of held-out windows at once, 200,000 logits each.
+        ({"width": 8, "heads": 1}, {"vocabulary": 200_000, "batch_size": 16, "eval_tokens": 300}),
+    ],
+)
+def test_a_training_is_said_to_take_what_it_takes_and_little_more(took, shape, settings):
+    """Less what every process has."""
+    small = base(took)
     assert small[0] < small[1] < 2100
-    large = took({"width": 512, "heads": 8, "layers": 8, "ffn": 1024}, batch_size=25, context_length=80)
-    peak, said = (one - other for one, other in zip(large, small, strict=True))
-    assert said > 1500
+    peak, said = (one - other for one, other in zip(took(shape, **settings), small, strict=True))
+    assert said > 500
     # Whether a checkpoint is still being written at the peak of the next step is up to the disk.
     assert 0.3 * said < peak < said, (peak, said)
 
@@ -58,29 +82,53 @@ def write_run(folder: Path, parameters, **config):
     return folder
 
 
-def test_processes_slices_cards_and_recomputation_are_counted(tmp_path):
-    """A model of 10^9 parameters, 20 blocks 1,000 wide; 64 sequences of 500 tokens."""
-    run = write_run(tmp_path / "run", 10**9, num_hidden_layers=20, hidden_size=1000, vocab_size=50_000)
+@pytest.fixture
+def large(tmp_path):
+    """A model of 10^9 parameters: 20 blocks 1,000 wide, which keep 40 and 24 × 3 kB for a token."""
+    return write_run(
+        tmp_path / "run", 10**9, num_hidden_layers=20, hidden_size=1000, intermediate_size=3000, vocab_size=50_000,
+        max_position_embeddings=2000,
+    )  # fmt: skip
+
+
+def test_processes_slices_cards_and_recomputation_are_counted(large):
+    """64 sequences of 500 tokens; 40 bytes a parameter for one process."""
     base = {"processes": 1, "sharding": "ddp", "micro_batch_size": None, "batch_size": 64, "context_length": 500}
     base |= {"activation_checkpointing": False}
+    block, between, logits = 112, 4, 16 * 200
     for settings, on_card, expected in (
-        ({}, True, 2_000 + 40_000),
-        ({"processes": 4}, True, 4 * (2_000 + 20_000 + 12_000) + 16_000),
-        ({"processes": 4, "sharding": "fsdp"}, True, 4 * (2_000 + 12_000) + 20_000 + 16_000),
-        ({}, False, 2_000 + 40_000 + 20 * 120 * 32),
-        ({"micro_batch_size": 8}, False, 2_000 + 40_000 + 20 * 120 * 4),
-        ({"micro_batch_size": 8, "activation_checkpointing": True}, False, 2_000 + 40_000 + (120 + 20 * 4) * 4),
-        ({"processes": 4}, False, 4 * (2_000 + 20_000 + 12_000 + 20 * 120 * 8) + 16_000),
-    ):
-        assert training_mb(base | settings, run, on_card) == expected, settings
-    # 2^28 logits of twelve bytes; 2 × 500 × 50,000 of them; and one window that has more.
+        ({}, True, 2_000 + 16_000 + 4_000),
+        ({"processes": 4}, True, 4 * (2_000 + 4_000) + 16_000),
+        ({"processes": 4, "sharding": "fsdp"}, True, 4 * (2_000 + 4_000) + 16_000),
+        ({}, False, 2_000 + 40_000 + 20 * (block + between) * 32),
+        ({"micro_batch_size": 8}, False, 2_000 + 40_000 + 20 * (block + between) * 4),
+        ({"micro_batch_size": 8, "activation_checkpointing": True}, False, 2_000 + 40_000 + logits + block * 4),
+        ({"processes": 4}, False, 4 * (2_000 + 20_000 + 12_000 + 20 * (block + between) * 8) + 16_000),
+        (
+            {"processes": 4, "sharding": "fsdp"}, False,
+            4 * (2_000 + 12_000 + 20 * (block + between) * 8) + 20_000 + 16_000,
+        ),
+    ):  # fmt: skip
+        assert training_mb(large, on_card, base | settings) == int(expected), settings
+
+
+def test_logits_are_counted_as_far_as_they_are_in_memory_at_once(large):
+    """2^28 of 16 bytes; 2 × 500 × 50,000 of them; one window that has more; and all those of 8 prompts."""
     for batch_size, length, logits in ((64, 500, 2**28), (2, 500, 50_000_000), (2, 10_000, 500_000_000)):
-        expected = 2_000 + 4_000 + (12 * logits + batch_size * length * 1000 * 120) // 10**6
-        assert evaluation_mb(run, batch_size, length) == pytest.approx(expected, abs=1)
+        expected = 2_000 + 4_000 + (16 * logits + batch_size * length * 112_000) // 10**6
+        assert evaluation_mb(large, False, batch_size, length) == expected
+    assert tasks_mb(large, False, 8) == 2_000 + 4_000 + 8 * 2000 * (16 * 50_000 + 112_000) // 10**6
+    assert tasks_mb(large, True, 8) == evaluation_mb(large, True, 64, 500) == 6_000
 
 
 def test_a_model_that_is_not_there_yet_is_named_as_snakemake_names_its_manifest(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError) as caught:
-        evaluation_mb(Path("runs/none"), 1, 1)
+        evaluation_mb(Path("runs/none"), False, 1, 1)
     assert caught.value.filename == "runs/none/manifest.json"
+
+
+def test_a_model_that_lacks_its_config_is_told_of(large):
+    (large / "config.json").unlink()
+    with pytest.raises(ArtifactError, match=r"run/config\.json: no such file"):
+        evaluation_mb(large, False, 1, 1)

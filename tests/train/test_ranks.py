@@ -1,6 +1,7 @@
 """Several processes, started by torchrun and talking by gloo, beside one: weights, bytes, kills and resumes."""
 
 import dataclasses
+import fcntl
 import json
 import multiprocessing
 import os
@@ -225,21 +226,38 @@ def test_two_machines_that_meet_by_c10d_train_as_one_with_two_processes(trained,
 
 
 @pytest.mark.slow
+def test_where_the_first_process_refuses_all_end_and_one_says_why(mer, command, die_at, tmp_path):
+    """Checkpoints of other params, and a folder that is held."""
+    out, asked = tmp_path / "run", on(mer, 2, "fsdp", learning_rate=2e-3)
+    die_at(25, *mer, out, 10)
+    for spoil, why in (
+        (lambda: None, "is of a training on other data or params"),
+        (lambda: fcntl.flock(os.open(out / ".lock", os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX), "another process trains"),
+    ):
+        spoil()
+        done = subprocess.run(command(asked, out, 1000), capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 1
+        assert done.stderr.count("error: ") == 1 and why in done.stderr, done.stderr
+        # Neither torchrun's own report nor a second process's misery.
+        assert "Connection" not in done.stderr and "RuntimeError" not in done.stderr, done.stderr
+
+
+@pytest.mark.slow
 def test_a_signal_to_torchrun_keeps_a_checkpoint_and_exits_non_zero(
     trained, together, mer, command, stop_at, workers, same_files, tmp_path, monkeypatch
 ):
-    """With what the workflow says to torchrun, which knows nothing of SIGUSR1 by itself."""
+    """With what the workflow says to torchrun, which knows nothing of SIGUSR1 by itself; or to one process alone."""
     rules = (Path(__file__).parents[2] / "workflow" / "rules" / "common.smk").read_text()
     for name, value in re.findall(r"\b(PET_\w+)=([\w,]+)", rules):
         monkeypatch.setenv(name, value)
     out, asked = tmp_path / "run", on(mer, 2, "fsdp")
-    for number, after in ((signal.SIGTERM, 6), (signal.SIGUSR1, 18)):
+    for number, after, alone in ((signal.SIGTERM, 6, False), (signal.SIGUSR1, 15, False), (signal.SIGTERM, 24, True)):
         launcher = subprocess.Popen(command(asked, out, 3), stderr=subprocess.PIPE, text=True)
         started = []
 
-        def send(launcher=launcher, number=number, started=started):
+        def send(launcher=launcher, number=number, started=started, alone=alone):
             started.extend(workers(launcher))
-            launcher.send_signal(number)
+            os.kill(started[-1] if alone else launcher.pid, number)
 
         assert stop_at(launcher, out, after, send) == 1
         assert len(started) == 2

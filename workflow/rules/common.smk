@@ -10,7 +10,7 @@ from palimpsest import recipe
 from palimpsest.errors import PalimpsestError
 from palimpsest.experiment import Experiment, checkpoints
 from palimpsest.params import read
-from palimpsest.plan.memory import evaluation_mb, training_mb
+from palimpsest.plan.memory import evaluation_mb, tasks_mb, training_mb
 
 # The jobs run the command that belongs to this Python, whether its environment is active or not.
 # A prefix takes the place of Snakemake's strict mode, without which `tee` would hide that a stage failed.
@@ -65,12 +65,12 @@ def processes_of(wildcards):
     return lineage_of(wildcards).spec["train"]["processes"]
 
 
-def evaluation_mb_of(manifest):
-    """Memory of a job that asks a model for losses; Snakemake asks again when there is one."""
-    params = EXPERIMENT.params
-    return evaluation_mb(
-        Path(manifest).parent, params.evaluate.batch_size, params.train.context_length
-    )
+def memory(estimate, manifest, *settings):
+    """MB that a job takes which reads the model of a manifest; Snakemake asks again when there is one."""
+    try:
+        return estimate(Path(manifest).parent, GPU > 0, *settings)
+    except PalimpsestError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def launch(wildcards):
@@ -78,9 +78,10 @@ def launch(wildcards):
     processes = processes_of(wildcards)
     if processes == 1:
         return "palimpsest"
-    # SIGUSR1 is handed on only when that is asked for, and a checkpoint may take longer to write than 30 seconds.
+    # SIGUSR1 is handed on only when that is asked for, and a checkpoint may take longer to write than 30 seconds;
+    # after ten minutes, a process that waits for one that failed is ended.
     return (
-        "env PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 PET_SHUTDOWN_TIMEOUT=3600 "
+        "env PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 PET_SHUTDOWN_TIMEOUT=600 "
         f"python -m torch.distributed.run --standalone --nproc-per-node {processes} -m palimpsest.cli"
     )
 

@@ -15,7 +15,12 @@ rule evaluate:
     threads: EXPERIMENT.params.train.threads
     resources:
         gpu=GPU,
-        mem_mb=lambda w, input: evaluation_mb_of(input.run),
+        mem_mb=lambda w, input: memory(
+            evaluation_mb,
+            input.run,
+            EXPERIMENT.params.evaluate.batch_size,
+            EXPERIMENT.params.train.context_length,
+        ),
     params:
         spec=spec(lambda w: recipe.evaluation(EXPERIMENT.params)),
         tokens=each_language("data/tokens/{language}"),
@@ -40,7 +45,9 @@ rule tasks:
     threads: EXPERIMENT.params.train.threads
     resources:
         gpu=GPU,
-        mem_mb=lambda w, input: evaluation_mb_of(input.run),
+        mem_mb=lambda w, input: memory(
+            tasks_mb, input.run, EXPERIMENT.params.evaluate.batch_size
+        ),
     params:
         spec=spec(lambda w: EXPERIMENT.tasks),
         raw=expand("data/raw/{language}", language=EXPERIMENT.tasks["samples"]),

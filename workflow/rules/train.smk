@@ -58,8 +58,8 @@ rule train:
     threads: lambda w: lineage_of(w).spec["train"]["threads"] * processes_of(w)
     resources:
         gpu=lambda w: GPU * processes_of(w),
-        mem_mb=lambda w, input: training_mb(
-            lineage_of(w).spec["train"], Path(input.parent).parent, GPU > 0
+        mem_mb=lambda w, input: memory(
+            training_mb, input.parent, lineage_of(w).spec["train"]
         ),
         # Not params: those are what a change of reruns, and these shape nothing.
         checkpoint_interval=EXPERIMENT.params.train.checkpoint_interval,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable
@@ -29,6 +30,8 @@ from palimpsest.errors import TrainingError
 from palimpsest.train.ranks import Meeting, Ranks
 from palimpsest.train.reptile import Reptile
 from palimpsest.train.sharding import dealt, held, whole
+
+logger = logging.getLogger(__name__)
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 # The key in a file's metadata that says which row of the whole each of its tensors begins with.
@@ -88,8 +91,9 @@ def write_whole(tensors: Tensors, path: Path, ranks: Ranks) -> None:
         values = whole(tensor)
         if ranks.first:
             gathered[name] = values.to("cpu", copy=True)
-    if ranks.first:
-        write_tensors(gathered, path, {})
+    with ranks.all_or_none():
+        if ranks.first:
+            write_tensors(gathered, path, {})
 
 
 def write_tensors(tensors: Tensors, path: Path, metadata: dict[str, str]) -> None:
@@ -123,6 +127,12 @@ def _copy(tensor: Tensor, slices: list[tuple[int, Any]]) -> bool:
     return copied == len(place)
 
 
+def _tell(writing: Future[None]) -> None:
+    """At once, since training goes on to its next checkpoint, which may be hours away."""
+    if isinstance(error := writing.exception(), OSError):
+        logger.error("a checkpoint was not written: %s: %s", error.filename, error.strerror)
+
+
 class Checkpoints:
     """The checkpoints of one training in ``folder``; ``fingerprint`` says which training, and no other's is loaded.
 
@@ -144,6 +154,7 @@ class Checkpoints:
             if len(rows):
                 tensors[name], first_rows[name] = rows.to("cpu", copy=True), first
         self._writing = self._writer.submit(self._write, step, tensors, first_rows)
+        self._writing.add_done_callback(_tell)
 
     def wait(self) -> None:
         """Until the last checkpoint is on disk; raises what went wrong with it."""
@@ -174,10 +185,13 @@ class Checkpoints:
 
     def resume(self, state: State) -> int:
         """Load the last checkpoint of this training in place; the steps done, 0 when there is none."""
-        step = self.ranks.agreed(self._last() if self.ranks.first else 0)
+        with self.ranks.all_or_none():
+            last = self._last() if self.ranks.first else 0
+        step = self.ranks.agreed(last)
         if step:
             place = self.folder / f"checkpoint-{step:08d}"
-            state.load(state.everything, [place / name for name in sorted(read_json(place / "state.json")["files"])])
+            with self.ranks.all_or_none():
+                state.load(state.everything, [place / name for name in read_json(place / "state.json")["files"]])
         return step
 
     def remove(self) -> None:

@@ -81,24 +81,24 @@ def train(
     """
     manifests = inputs.manifests()
     ranks = Ranks(spec["train"]["processes"])
-    with locked(out) if ranks.first else contextlib.nullcontext():
+    with contextlib.ExitStack() as held:
+        with ranks.all_or_none():
+            if ranks.first:
+                held.enter_context(locked(out))
         digests = {role: manifests[role].digest for role in sorted(manifests)}
         stage = Stage(spec, inputs, out, digests, ranks, keep_checkpoints, on_bad_step)
-        if ranks.agreed(ranks.first and stage.is_finished()):
-            logger.info("%s was trained before with equal params and inputs", out)
-            if ranks.first:
+        with ranks.all_or_none():
+            finished = ranks.first and stage.is_finished()
+            if finished:
                 stage.checkpoints.remove()
+        if ranks.agreed(finished):
+            logger.info("%s was trained before with equal params and inputs", out)
         else:
             stage.run(checkpoint_interval, loggers, discard_checkpoints)
-        if ranks.first:
-            write_manifest(
-                out,
-                stage="run",
-                params=spec,
-                inputs=manifests,
-                files=[*(out / name for name in sorted(read_json(out / STATE)["files"])), out / STATE],
-                counts=stage.counts(),
-            )
+        with ranks.all_or_none():
+            if ranks.first:
+                files = [*(out / name for name in sorted(read_json(out / STATE)["files"])), out / STATE]
+                write_manifest(out, stage="run", params=spec, inputs=manifests, files=files, counts=stage.counts())
         ranks.close()
     return read_manifest(out, "run")
 
@@ -145,11 +145,11 @@ class Stage:
         """From the parent's weights, or the last checkpoint, to the end of the stage."""
         stop = StopRequest()
         start = self._restore(discard_checkpoints)
-        if self.ranks.first:
+        with self.ranks.all_or_none():
             (self.out / STATE).unlink(missing_ok=True)
-        self.log = log = self._open_log(start, loggers) if self.ranks.first else metrics.SilentLog()
+            # The first process cuts off what a killed run wrote after its checkpoint, before any reads it.
+            self.log = log = self._open_log(start, loggers) if self.ranks.first else metrics.SilentLog()
         self.alignment = Alignment(self.spec, self.batches, self.network, self.ranks, self._backward, log)
-        self.ranks.agreed(0)  # the first process has cut off what a killed run wrote after its checkpoint
         lines = (line for line in metrics.read(self.out / "metrics.jsonl") if line["step"] <= start)
         self.guard = Guard(self.settings["spike_nats"], self.settings["spike_factor"], lines)
         if start == 0 and self.spec["stage"] == 1:
@@ -193,14 +193,18 @@ class Stage:
         start = self.checkpoints.resume(self.state)
         if start:
             logger.info("resuming after step %d of %d", start, len(self.batches))
-        elif self.ranks.first:
-            if (others := self.checkpoints.found()) and not discard_checkpoints:
-                raise TrainingError(
-                    f"{others[-1]}: is of a training on other data or params, which this one cannot go on from; to "
-                    f"train anew and lose it, give --discard-checkpoints or run `rm -r {self.out}/checkpoint-*`"
-                )
-            self.checkpoints.remove()
+        with self.ranks.all_or_none():
+            if self.ranks.first and not start:
+                self._discard(discard_checkpoints)
         return start
+
+    def _discard(self, asked: bool) -> None:
+        if (others := self.checkpoints.found()) and not asked:
+            raise TrainingError(
+                f"{others[-1]}: is of a training on other data or params, which this one cannot go on from; to train "
+                f"anew and lose it, give --discard-checkpoints or run `rm -r {self.out}/checkpoint-*`"
+            )
+        self.checkpoints.remove()
 
     def _step(self, step: int, rows: np.ndarray, is_replayed: np.ndarray) -> dict[str, Any]:
         """One optimiser step on this process's ``rows`` of batch ``step``; ``is_replayed`` is of the whole batch.
@@ -303,8 +307,11 @@ class Stage:
         self.checkpoints.wait()
         write_whole(self.state.weights, self.out / "model.safetensors", self.ranks)
         write_whole(self.state.moments, self.out / "optimizer.safetensors", self.ranks)
-        if not self.ranks.first:
-            return
+        with self.ranks.all_or_none():
+            if self.ranks.first:
+                self._close()
+
+    def _close(self) -> None:
         files = [
             *copy_description(self.inputs.parent, self.out),
             write_card(self.out, self.spec, self.counts(), self.digests, self.identity),

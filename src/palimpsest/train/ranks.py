@@ -3,7 +3,7 @@
 On one machine the workflow starts them. On several, run on each, by hand or by the cluster's scheduler,
 ``torchrun --nnodes … --nproc-per-node … --rdzv-backend c10d --rdzv-endpoint host:port -m palimpsest.cli train …`` with
 what ``snakemake -n -p`` shows after ``train``; all must see the project's folder. They talk by NCCL on CUDA, by gloo on
-CPUs.
+CPUs and about checkpoints; where a machine has several networks, NCCL_SOCKET_IFNAME and GLOO_SOCKET_IFNAME name one.
 """
 
 from __future__ import annotations
@@ -81,6 +81,21 @@ class Ranks:
         dist.all_gather(held, torch.cat([own, own.new_zeros(widest - len(own))]))
         return torch.cat([part[: len(places)] for part, places in zip(held, shares, strict=True)])
 
+    @contextlib.contextmanager
+    def all_or_none(self) -> Iterator[None]:
+        """A block without messages that all processes get through, or none: where it fails in one, the others end.
+
+        Else they would wait for that one, on cards until they are killed. Only it says why.
+        """
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # where the others are gone, they need not be told
+                self.any(True)
+            raise
+        if self.any(False):
+            raise SystemExit(1)
+
     def fail(self, message: str) -> NoReturn:
         """End a training of which all processes know that it cannot go on; the first one says why."""
         self.agreed(0)
@@ -120,7 +135,7 @@ class Meeting:
         try:
             yield
         except BaseException:
-            with contextlib.suppress(RuntimeError):  # where the others are gone, they need not be told
+            with contextlib.suppress(RuntimeError):
                 self.gather("-")
             raise
         if "-" in self.gather("+"):
