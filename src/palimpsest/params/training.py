@@ -116,7 +116,7 @@ PRESETS = {
 
 
 class Train(Section):
-    """How a stage is trained. An edit trains anew, in another folder, but for the keys that checkpoint_interval names."""
+    """How a stage is trained. An edit trains anew, in another folder, but for what checkpoint_interval names."""
 
     steps: PositiveInt = Field(150, description="optimiser steps of new data in a stage; replay may add to them")
     batch_size: PositiveInt = Field(16, description="sequences in a batch, replayed ones included")
