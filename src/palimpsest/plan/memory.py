@@ -7,6 +7,7 @@ takes nothing of the machine's.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,9 @@ def training_mb(parent: Path, on_card: bool, train: dict[str, Any]) -> int:
     state += _STATE * (1 if train["sharding"] == "fsdp" else processes)
     state += _GATHERED * processes if processes > 1 else 0
     rows = min(train["micro_batch_size"] or train["batch_size"], -(-train["batch_size"] // processes))
-    tokens, layers = rows * train["context_length"], config.get("num_hidden_layers", 0)
+    tokens, layers = rows * train["context_length"], config["num_hidden_layers"]
     blocks = 1 if train["activation_checkpointing"] else layers
-    kept = blocks * _block(config) + layers * config.get("hidden_size", 0) * _BETWEEN
+    kept = blocks * _block(config) + layers * config["hidden_size"] * _BETWEEN
     # Batches and held-out windows are not in memory at a time.
     passing = max(tokens * kept, _capped(config, rows, train["context_length"]))
     return int(processes * _PROCESS + (state * parameters + processes * passing) // 10**6)
@@ -68,10 +69,10 @@ def _capped(config: dict[str, Any], rows: int, length: int) -> int:
 
 def _block(config: dict[str, Any]) -> int:
     """Bytes that a block of the model keeps for each token."""
-    return int(config.get("hidden_size", 0) * _WIDTH + config.get("intermediate_size", 0) * _MLP)
+    return int(config["hidden_size"] * _WIDTH + config["intermediate_size"] * _MLP)
 
 
-def _read(run: Path) -> tuple[int, dict[str, Any]]:
-    """The number of parameters and the config of a model."""
+def _read(run: Path) -> tuple[int, defaultdict[str, Any]]:
+    """The number of parameters and the sizes in the config of a model, 0 where it has one under another name."""
     manifest = json.loads((run / "manifest.json").read_text())
-    return int(manifest["counts"]["parameters"]), read_json(run / "config.json")
+    return int(manifest["counts"]["parameters"]), defaultdict(int, read_json(run / "config.json"))
