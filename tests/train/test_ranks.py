@@ -9,7 +9,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from palimpsest import cli
 from palimpsest.errors import TrainingError
 from palimpsest.train import initial
 from palimpsest.train.batches import Batches, share
@@ -84,12 +82,15 @@ def free_port():
         return str(free.getsockname()[1])
 
 
-def as_rank(rank, processes, port, arguments, said):
-    """One of several processes, told what torchrun tells them."""
-    os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), sys.stderr.fileno())
-    here = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
-    os.environ.update({name: str(number) for name, number in here.items()}, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    sys.exit(cli.main(arguments))
+# One of several processes, told what torchrun tells them.
+RANK = """
+import os, sys
+os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), sys.stderr.fileno())
+here = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+os.environ.update({name: str(number) for name, number in here.items()}, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+from palimpsest import cli
+sys.exit(cli.main(arguments))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -102,16 +103,15 @@ def together(command):
     context.set_forkserver_preload(["palimpsest.train.loop"])
 
     def run(mer, out):
-        line, processes, port = command(mer, out, 1000), mer[0]["train"]["processes"], free_port()
-        given = (line[line.index("train") :], out.with_suffix(".stderr"))
-        started = [context.Process(target=as_rank, args=(rank, processes, port, *given)) for rank in range(processes)]
+        line, processes, said = command(mer, out, 1000), mer[0]["train"]["processes"], out.with_suffix(".stderr")
+        given = {"processes": processes, "port": free_port(), "arguments": line[line.index("train") :], "said": said}
+        started = [context.Process(target=exec, args=(RANK, given | {"rank": rank})) for rank in range(processes)]
         for process in started:
             process.start()
         for process in started:
             process.join(60)
-        said = given[1].read_text()
-        assert [process.exitcode for process in started] == [0] * processes, said
-        return said
+        assert [process.exitcode for process in started] == [0] * processes, said.read_text()
+        return said.read_text()
 
     return run
 
