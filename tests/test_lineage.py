@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 
 from palimpsest.errors import ParamsError
+from palimpsest.experiment import Experiment
 from palimpsest.lineage import lineages
 from palimpsest.params import Params, parse
 from palimpsest.recipe import Inventory
@@ -46,6 +47,17 @@ def test_a_path_tells_its_history():
     assert [segment.rsplit(".", 1)[0] for segment in last] == ["tiny-s0", "en", "fr+r25+mer", "de+r25+mer"]
     assert paths({"replay.rate": 0.125})["replay"][-1].split("/")[-1].startswith("de+r12.5.")
     assert paths()["reptile"][-1].split("/")[-1].startswith("de+reptile.")
+
+
+def test_a_model_from_elsewhere_is_called_so(tmp_path):
+    found = paths({"model.hub": "some/Llama-1B", "model.revision": "a" * 40})
+    assert found["mer"][0].startswith("Llama-1B-s0.")
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        for file in ("config.json", "tokenizer.json", "model.safetensors"):
+            (tmp_path / name / file).write_text("{}")
+    one, two = (paths({"model.path": str(tmp_path / name)}) for name in ("one", "two"))
+    assert one == two and one["mer"][0].startswith("given-s0.")
 
 
 def test_the_folder_above_is_the_parent():
@@ -171,7 +183,9 @@ def test_a_rate_of_0_for_a_language_replays_nothing_in_its_stage():
 
 @pytest.mark.parametrize("language", ["en", "it"])
 def test_a_rate_for_a_language_without_a_stage_that_replays_is_refused(language):
-    with pytest.raises(ParamsError, match=f"'{language}' has no stage that replays; those after the first do: fr, de"):
+    with pytest.raises(
+        ValueError, match=f"replay.rates: '{language}' has no stage that replays; those after the first do: fr, de"
+    ):
         paths({"replay.rates": {language: 0.5}})
 
 
@@ -180,3 +194,17 @@ def test_capacity_and_its_scope_go_together():
     for point in ({"replay.scope": "capacity"}, {"replay.capacity": 9}):
         with pytest.raises(ValueError, match="go together"):
             edited(point)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ({"evaluate": {"tasks": ["pika"]}}, "evaluate.tasks: there is no task 'pika'"),
+        ({"model": {"path": "nowhere"}}, "model.path: 'nowhere': expected a folder with config.json"),
+        ({"replay": {"rates": {"en": 0.5}}}, "replay.rates: 'en' has no stage"),
+    ],
+)
+def test_an_error_about_what_a_value_stands_for_names_the_file(tmp_path, edit, said):
+    values = PARAMS.model_dump(exclude_unset=True) | edit
+    with pytest.raises(ParamsError, match=rf"^mine\.yaml: {said}"):
+        Experiment(values, tmp_path / "inventory.json", "mine.yaml")

@@ -11,7 +11,7 @@ from palimpsest import recipe
 from palimpsest.artifact import fingerprint
 from palimpsest.evaluate import catalogue
 from palimpsest.lineage import Lineage, lineages
-from palimpsest.params import grid, override, parse
+from palimpsest.params import grid, naming, override, parse
 from palimpsest.paths import expand
 from palimpsest.raw import inventory
 from palimpsest.recipe import Inventory
@@ -26,13 +26,14 @@ class Experiment:
         self.params = parse(config, origin)
         # Local files are looked at each time, so that a changed or added one is seen; the cache knows their hashes.
         self.inventories = {language: self._inventory(language, cache) for language in self.params.languages}
-        self.tasks = self._tasks(cache)
-        self.arms = lineages(self.params, self.inventories)
-        self.sweep = [
-            (point, lineages(override(self.params, point), self.inventories))
-            for point in grid(self.params.sweep)
-            if point
-        ]
+        with naming(origin):
+            self.tasks = self._tasks(cache)
+            self.arms = lineages(self.params, self.inventories)
+            self.sweep = [
+                (point, lineages(override(self.params, point), self.inventories))
+                for point in grid(self.params.sweep)
+                if point
+            ]
 
     @cached_property
     def lineages(self) -> dict[str, Lineage]:

@@ -14,7 +14,6 @@ from decimal import Decimal
 from typing import Any
 
 from palimpsest.artifact import fingerprint
-from palimpsest.errors import ParamsError
 from palimpsest.params import Params
 from palimpsest.recipe import REVISIONS, SHAPES_NOTHING, Inventories, data_fingerprints, placeless
 
@@ -65,12 +64,6 @@ class Lineage:
 
 def lineages(params: Params, inventories: Inventories) -> dict[str, dict[int, Lineage]]:
     """The last checkpoint of every arm and seed that the params ask for."""
-    for language in params.replay.rates:
-        if language not in params.languages[1:]:
-            raise ParamsError(
-                f"params.yaml: replay.rates: {language!r} has no stage that replays; those after the first do: "
-                f"{', '.join(params.languages[1:]) or 'there is none'}"
-            )
     data = data_fingerprints(params, inventories)
     return {arm: {seed: _lineage(params, arm, seed, data) for seed in params.seeds} for arm in params.arms}
 
@@ -93,7 +86,7 @@ def _root(params: Params, arm: str, seed: int, data: dict[str, str]) -> Lineage:
         "data": fingerprint(data),
         "revision": REVISIONS["train"],
     }
-    path = f"{params.model.preset}-s{seed}.{fingerprint(placeless(spec))[:_DIGITS]}"
+    path = f"{params.model.label}-s{seed}.{fingerprint(placeless(spec))[:_DIGITS]}"
     return Lineage(path=path, stage="init", arm=arm, seed=seed, spec=spec, parent=None)
 
 

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from palimpsest.errors import ArtifactError, DataError, TrainingError
 from palimpsest.losses import document_losses
 from palimpsest.replay import pool as replay_pool
+from palimpsest.tokens.sequences import Sequences
 from palimpsest.train import checkpoint
 from palimpsest.train.batches import Batches
 from palimpsest.train.checkpoint import Checkpoints
@@ -230,6 +231,16 @@ def test_a_second_process_is_kept_out_of_a_folder_until_the_first_has_died(
     assert stop_at(process, out, 6, meet) == -signal.SIGKILL
     train(*mer, out, 1000)
     same_files(out, straight)
+
+
+def test_text_that_is_gone_through_more_than_once_is_told_of(root, spec, tokens, tokenizer, tmp_path, caplog):
+    inputs, asked = Inputs(parent=root / "init", tokenizer=tokenizer, tokens=tokens, pool=None), spec(1, "en")
+    train(asked, inputs, tmp_path / "once", 1000)
+    assert "epochs" not in caplog.text
+    held = len(Sequences(tokens["en"], "train", asked["train"]["context_length"]))
+    asked["new"][0]["budget"] = held + held // 2
+    train(asked, inputs, tmp_path / "more", 1000)
+    assert "en: 1.50 epochs of its text" in caplog.text
 
 
 def test_validation_takes_no_more_windows_at_once_than_training(mer, tmp_path, monkeypatch):

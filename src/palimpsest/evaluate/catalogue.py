@@ -23,7 +23,7 @@ _FILES = Path(__file__).with_name("task_files")
 _FORMATS = ("json", "csv", "parquet", "text")
 
 # The keys that errors are about.
-_TASKS, _DATA = "params.yaml: evaluate.tasks", "params.yaml: evaluate.task_data"
+_TASKS, _DATA = "evaluate.tasks", "evaluate.task_data"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ the resolved values that they use as plain JSON, so that training needs no valid
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import re
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from palimpsest.errors import ParamsError
+from palimpsest.errors import DataError, ParamsError
 from palimpsest.params.cleaning import Corpus
 from palimpsest.params.section import Section
 from palimpsest.params.sources import KINDS
@@ -59,6 +60,12 @@ class Params(Section):
                 raise ValueError(
                     f"languages: {language!r} has no entry in corpus.sources; it has {', '.join(self.corpus.sources)}"
                 )
+        for language in self.replay.rates:
+            if language not in self.languages[1:]:
+                raise ValueError(
+                    f"replay.rates: {language!r} has no stage that replays; those after the first do: "
+                    f"{', '.join(self.languages[1:]) or 'there is none'}"
+                )
         if {"mer", "reptile"} & set(self.arms) and self.mer.interval > self.train.steps:
             raise ValueError(
                 f"mer.interval: {self.mer.interval} steps are more than the {self.train.steps} of a stage (train.steps)"
@@ -92,6 +99,15 @@ def validate(values: Any, origin: str) -> Params:
         if point:
             override(params, point, origin)
     return params
+
+
+@contextlib.contextmanager
+def naming(origin: str) -> Iterator[None]:
+    """Errors about what the values of a params file stand for begin with its name too."""
+    try:
+        yield
+    except (ParamsError, DataError) as error:
+        raise type(error)(f"{origin}: {error}") from None
 
 
 def load(path: Path) -> Params:

@@ -72,6 +72,13 @@ class Model(Section):
         return dict(self._sizes)
 
     @property
+    def label(self) -> str:
+        """What its lineages are called; where a folder lies shapes nothing, so that its name does not go in."""
+        if self.hub:
+            return self.hub.rsplit("/", 1)[-1]
+        return "given" if self.path else self.preset
+
+    @property
     def _sizes(self) -> dict[str, int]:
         preset = dict(zip(("layers", "width", "heads", "ffn"), PRESETS[self.preset], strict=True))
         return preset | {key: value for key in preset if (value := getattr(self, key)) is not None}

@@ -10,7 +10,7 @@ from typing import Any
 
 from palimpsest.accelerators import PEAKS, peak_flops
 from palimpsest.errors import PlanError
-from palimpsest.params import Params, read, validate
+from palimpsest.params import Params, naming, read, validate
 from palimpsest.paths import expand
 from palimpsest.plan import disk
 from palimpsest.plan.size import vocabulary
@@ -29,7 +29,8 @@ def plan(file: Path, gpu: str, gpus: int | None, mfu: float, folder: Path) -> Pl
     """
     params = validate(read(file), str(file))
     vocab_size, told_by = vocabulary(params)
-    arms, swept = experiments(_without_missing_tokenizer(params))
+    with naming(str(file)):
+        arms, swept = experiments(_without_missing_tokenizer(params))
     roots, trained = stages(arms, swept, vocab_size)
     cards = _cards(gpu, gpus, mfu, max(stage.processes for stage in trained))
     room = disk.disk(params, roots, trained, vocab_size, cards)

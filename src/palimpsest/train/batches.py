@@ -41,6 +41,8 @@ class Batches:
             Part(Order(new["language"], len(self._sequences[new["language"]]), spec["seed"]), used)
             for new, used in zip(spec["new"], drawn, strict=True)
         ]
+        # By language, how often the stage goes through its new text.
+        self.epochs = {part.order.language: part.used / part.order.sequences for part in parts}
         self._new = replay_pool.new_sequences(parts, spec["seed"], spec["stage"])
         self._pool = replay_pool.load(pool, self._sequences) if pool else None
 

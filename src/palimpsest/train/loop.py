@@ -145,6 +145,8 @@ class Stage:
         """From the parent's weights, or the last checkpoint, to the end of the stage."""
         stop = StopRequest()
         start = self._restore(discard_checkpoints)
+        if self.ranks.first:
+            self._tell_epochs()
         with self.ranks.all_or_none():
             (self.out / STATE).unlink(missing_ok=True)
             # The first process cuts off what a killed run wrote after its checkpoint, before any reads it.
@@ -171,6 +173,13 @@ class Stage:
                 self._fail(f"stopped by a signal after step {done}; the checkpoint is kept, run again to go on")
         log.close()
         self._finish()
+
+    def _tell_epochs(self) -> None:
+        for language, epochs in self.batches.epochs.items():
+            if epochs > 1:
+                logger.warning(
+                    "%s: %.1f epochs of its text; more of it, or fewer train.steps, make one", language, epochs
+                )
 
     def _fail(self, message: str) -> NoReturn:
         self.log.close()
