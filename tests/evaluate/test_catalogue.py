@@ -113,7 +113,7 @@ def test_a_description_changes_with_the_data_and_with_nothing_else(tmp_path: Pat
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"evaluate\.tasks: there is no task 'pika'; built in are .*mgsm_de.*piqa"):
         describe(["pika"], tmp_path)
-    with pytest.raises(ParamsError, match=r"params\.yaml: evaluate\.tasks: .*mine\.yaml: no such file"):
+    with pytest.raises(ParamsError, match=r"evaluate\.tasks: .*mine\.yaml: no such file"):
         describe([str(tmp_path / "mine.yaml")], tmp_path)
     with pytest.raises(DataError, match=rf"evaluate\.task_data: {tmp_path} has no file piqa\.valid\.jsonl\.zst"):
         describe(["piqa"], tmp_path)

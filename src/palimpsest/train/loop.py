@@ -177,9 +177,7 @@ class Stage:
     def _tell_epochs(self) -> None:
         for language, epochs in self.batches.epochs.items():
             if epochs > 1:
-                logger.warning(
-                    "%s: %.1f epochs of its text; more of it, or fewer train.steps, make one", language, epochs
-                )
+                logger.warning("%s: %.2f epochs of its text; more text or fewer train.steps make one", language, epochs)
 
     def _fail(self, message: str) -> NoReturn:
         self.log.close()
