@@ -165,9 +165,9 @@ def _by_language(folders: list[Path]) -> dict[str, Path]:
 
 
 def _positive(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise ValueError
-    return number
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"expected a number above zero, found {text!r}")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
