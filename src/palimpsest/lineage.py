@@ -15,7 +15,8 @@ from typing import Any
 
 from palimpsest.artifact import fingerprint
 from palimpsest.params import Params
-from palimpsest.recipe import REVISIONS, SHAPES_NOTHING, Inventories, data_fingerprints, placeless
+from palimpsest.params.training import SHAPES_NOTHING
+from palimpsest.recipe import REVISIONS, Inventories, data_fingerprints, placeless
 
 _DIGITS = 8
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from palimpsest.artifact import file_digest, fingerprint
 from palimpsest.params import Params
+from palimpsest.params.training import SHAPES_NOTHING
 from palimpsest.paths import expand
 
 # Raised when a stage's output changes meaning, since no tool sees a change of code behind a command line.
@@ -36,9 +37,6 @@ Spec = dict[str, Any]
 
 # What of a source only the mixture of token shards looks at.
 _MIXTURE = {"weight", "max_tokens"}
-# Keys of train that shape nothing, and can be edited in mid-run. A bad step that is not skipped ends a training, so
-# what is trained to its end is the same under either.
-SHAPES_NOTHING = {"checkpoint_interval", "keep_checkpoints", "loggers", "on_bad_step"}
 _TASKS = {"tasks", "task_data", "task_source", "task_limit"}
 
 

@@ -56,23 +56,12 @@ def test_sigterm_keeps_a_checkpoint_and_exits_non_zero(mer, straight, tmp_path, 
     same_files(out, straight)
 
 
-def test_a_checkpoint_that_was_cut_short_is_passed_over(mer, straight, tmp_path, same_files):
-    out = tmp_path / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("palimpsest.train.checkpoint.write_json", dies_at_call(1, checkpoint.write_json))
-        with pytest.raises(DiedError):
-            train(*mer, out, 10)
-    assert list(out.glob(".checkpoint-*.tmp")) and not list(out.glob("checkpoint-*"))
-    train(*mer, out, 10)
-    same_files(out, straight)
-
-
 class DiedError(Exception):
     pass
 
 
-def dies_at_call(number, function):
-    """A stand-in that ends the process at its call ``number``, before it does anything."""
+def die_in(target, function, number, mer, out, interval):
+    """Train until ``function``, which ``target`` names, is called for the time ``number``, before it does anything."""
     calls = []
 
     def run(*arguments, **options):
@@ -81,16 +70,24 @@ def dies_at_call(number, function):
             raise DiedError
         return function(*arguments, **options)
 
-    return run
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"palimpsest.train.{target}", run)
+        with pytest.raises(DiedError):
+            train(*mer, out, interval)
+
+
+def test_a_checkpoint_that_was_cut_short_is_passed_over(mer, straight, tmp_path, same_files):
+    out = tmp_path / "run"
+    die_in("checkpoint.write_json", checkpoint.write_json, 1, mer, out, 10)
+    assert list(out.glob(".checkpoint-*.tmp")) and not list(out.glob("checkpoint-*"))
+    train(*mer, out, 10)
+    same_files(out, straight)
 
 
 def test_a_death_before_the_second_checkpoint_is_whole_leaves_the_first(mer, straight, tmp_path, same_files, caplog):
     """Only one is kept, and it goes when the next has its place."""
     out = tmp_path / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("palimpsest.train.checkpoint.write_json", dies_at_call(2, checkpoint.write_json))
-        with pytest.raises(DiedError):
-            train(*mer, out, 10)
+    die_in("checkpoint.write_json", checkpoint.write_json, 2, mer, out, 10)
     assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-00000010"]
     with caplog.at_level("INFO"):
         train(*mer, out, 10)
@@ -102,10 +99,7 @@ def test_a_death_before_the_second_checkpoint_is_whole_leaves_the_first(mer, str
 def test_a_death_at_the_end_of_a_stage_leaves_the_last_checkpoint(mer, straight, tmp_path, same_files, caplog, call):
     """Before the weights are written, and between them and AdamW's moments."""
     out = tmp_path / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("palimpsest.train.loop.write_whole", dies_at_call(call, checkpoint.write_whole))
-        with pytest.raises(DiedError):
-            train(*mer, out, 30)
+    die_in("loop.write_whole", checkpoint.write_whole, call, mer, out, 30)
     assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-00000030"]
     assert not (out / "state.json").exists() and not (out / "manifest.json").exists()
     with caplog.at_level("INFO"):
@@ -117,10 +111,7 @@ def test_a_death_at_the_end_of_a_stage_leaves_the_last_checkpoint(mer, straight,
 def test_the_first_word_that_a_stage_is_over_is_its_state(mer, straight, tmp_path, same_files, caplog):
     """A death after it and before the checkpoint is removed: nothing is trained again."""
     out = tmp_path / "run"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("palimpsest.train.checkpoint.Checkpoints.remove", dies_at_call(2, Checkpoints.remove))
-        with pytest.raises(DiedError):
-            train(*mer, out, 30)
+    die_in("checkpoint.Checkpoints.remove", Checkpoints.remove, 2, mer, out, 30)
     assert (out / "state.json").exists() and list(out.glob("checkpoint-*"))
     with caplog.at_level("INFO"):
         train(*mer, out, 30)

@@ -20,7 +20,7 @@ from palimpsest.errors import DataError, ParamsError
 from palimpsest.params.cleaning import Corpus
 from palimpsest.params.section import Section
 from palimpsest.params.sources import KINDS
-from palimpsest.params.training import Evaluate, Mer, Model, Replay, Tokenizer, Train
+from palimpsest.params.training import SHAPES_NOTHING, Evaluate, Mer, Model, Replay, Tokenizer, Train
 from palimpsest.paths import expand
 
 Arm = Literal["sequential", "replay", "reptile", "mer", "joint"]
@@ -162,9 +162,8 @@ def grid(sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
 
 
 # A point of a sweep shares the data and the evaluation with the others, so that only what shapes a training may differ.
-_SWEPT = re.compile(
-    r"(model|replay|mer|train)\.(?!context_length|threads|checkpoint_interval|keep_checkpoints|loggers|on_bad_step|eval_|path|hub|revision)\w+"
-)
+_SHARED = "|".join(["context_length", "threads", *sorted(SHAPES_NOTHING), "eval_", "path", "hub", "revision"])
+_SWEPT = re.compile(rf"(model|replay|mer|train)\.(?!{_SHARED})\w+")
 
 
 def override(params: Params, point: dict[str, Any], origin: str = "sweep") -> Params:

@@ -122,6 +122,11 @@ PRESETS = {
 }
 
 
+# Keys of train that shape nothing, and can be edited in mid-run. A bad step that is not skipped ends a training, so
+# what is trained to its end is the same under either.
+SHAPES_NOTHING = {"checkpoint_interval", "keep_checkpoints", "loggers", "on_bad_step"}
+
+
 class Train(Section):
     """How a stage is trained. An edit trains anew, in another folder, but for what checkpoint_interval names."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import NoReturn
 
@@ -81,20 +81,12 @@ class Ranks:
         dist.all_gather(held, torch.cat([own, own.new_zeros(widest - len(own))]))
         return torch.cat([part[: len(places)] for part, places in zip(held, shares, strict=True)])
 
-    @contextlib.contextmanager
-    def all_or_none(self) -> Iterator[None]:
+    def all_or_none(self) -> contextlib.AbstractContextManager[None]:
         """A block without messages that all processes get through, or none: where it fails in one, the others end.
 
         Else they would wait for that one, on cards until they are killed. Only it says why.
         """
-        try:
-            yield
-        except BaseException:
-            with contextlib.suppress(RuntimeError):  # where the others are gone, they need not be told
-                self.any(True)
-            raise
-        if self.any(False):
-            raise SystemExit(1)
+        return _all_or_none(self.any, SystemExit(1))
 
     def fail(self, message: str) -> NoReturn:
         """End a training of which all processes know that it cannot go on; the first one says why."""
@@ -129,14 +121,20 @@ class Meeting:
         dist.all_gather(heard, said, group=self._group)
         return [bytes(each.tolist()).decode() for each in heard]
 
-    @contextlib.contextmanager
-    def all_or_none(self) -> Iterator[None]:
+    def all_or_none(self) -> contextlib.AbstractContextManager[None]:
         """All processes get past the block, or none: where it fails in one, it raises in all."""
-        try:
-            yield
-        except BaseException:
-            with contextlib.suppress(RuntimeError):
-                self.gather("-")
-            raise
-        if "-" in self.gather("+"):
-            raise TrainingError("a checkpoint was not written: another process failed, and says why")
+        failed = TrainingError("a checkpoint was not written: another process failed, and says why")
+        return _all_or_none(lambda flag: "-" in self.gather("-" if flag else "+"), failed)
+
+
+@contextlib.contextmanager
+def _all_or_none(any_process: Callable[[bool], bool], failed: BaseException) -> Iterator[None]:
+    """``any_process`` tells the others a flag, and says whether any of them raised it; then ``failed`` is raised."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(RuntimeError):  # where the others are gone, they need not be told
+            any_process(True)
+        raise
+    if any_process(False):
+        raise failed
