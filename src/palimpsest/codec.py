@@ -1,0 +1,181 @@
+"""Frozen dataclasses as JSON and back: one writer, one strict reader, and the identity that fingerprints are made of.
+
+Supported field types: str, int, float, bool, None, Decimal (a JSON string), Literal, unions of those, tuples of one
+element type, mappings with str or int keys, nested dataclasses, and unions of dataclasses told apart by a Literal field
+``kind``. A field declared with ``not_identity`` is written and read, but takes no part in ``identity``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import types
+import typing
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union
+
+from palimpsest.artifact import fingerprint, read_json
+from palimpsest.errors import ArtifactError
+
+T = TypeVar("T")
+_NOT_IDENTITY = "not_identity"
+
+
+def not_identity(**options: Any) -> Any:
+    """A dataclass field that shapes no output: a path on this machine, or an option that can be edited mid-run."""
+    return dataclasses.field(metadata={_NOT_IDENTITY: True}, **options)
+
+
+def encode(value: Any) -> Any:
+    """Plain JSON for a dataclass or for a tuple or mapping of them."""
+    return _encode(value, identity_only=False)
+
+
+def identity(value: Any) -> Any:
+    """As ``encode``, without the fields that are ``not_identity``: what decides whether two outputs are equal."""
+    return _encode(value, identity_only=True)
+
+
+def identity_hash(value: Any) -> str:
+    """SHA-256 (hex) of a value's identity."""
+    return fingerprint(identity(value))
+
+
+def decode(cls: type[T], value: Any, where: str) -> T:
+    """Read ``cls`` from plain JSON; ``where`` names the file in errors.
+
+    Raises ArtifactError naming the key for an unknown key, a missing key without a default, or a value of
+    another type.
+    """
+    decoded: T = _decode(cls, value, where, "")
+    return decoded
+
+
+def read(cls: type[T], path: Path) -> T:
+    """Read ``cls`` from a JSON file."""
+    return decode(cls, read_json(path), str(path))
+
+
+def _encode(value: Any, *, identity_only: bool) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            field.name: _encode(getattr(value, field.name), identity_only=identity_only)
+            for field in dataclasses.fields(value)
+            if not (identity_only and field.metadata.get(_NOT_IDENTITY))
+        }
+    if isinstance(value, Mapping):
+        return {str(key): _encode(each, identity_only=identity_only) for key, each in value.items()}
+    if isinstance(value, tuple | list):
+        return [_encode(each, identity_only=identity_only) for each in value]
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(f"{type(value).__name__} has no JSON form here")
+
+
+def _decode(annotation: Any, value: Any, where: str, key: str) -> Any:
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Any:
+        return value
+    if origin is typing.Annotated:
+        return _decode(arguments[0], value, where, key)
+    if origin in (Union, types.UnionType):
+        return _decode_union(arguments, value, where, key)
+    if dataclasses.is_dataclass(annotation):
+        return _decode_dataclass(annotation, value, where, key)
+    if origin is Literal:
+        if value in arguments and type(value) in {type(argument) for argument in arguments}:
+            return value
+        raise _mismatch(value, " or ".join(map(repr, arguments)), where, key)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise _mismatch(value, "a list", where, key)
+        if len(arguments) == 2 and arguments[1] is Ellipsis:
+            return tuple(_decode(arguments[0], each, where, f"{key}[{at}]") for at, each in enumerate(value))
+        if len(arguments) != len(value):
+            raise _mismatch(value, f"a list of {len(arguments)}", where, key)
+        pairs = enumerate(zip(arguments, value, strict=True))
+        return tuple(_decode(each, part, where, f"{key}[{at}]") for at, (each, part) in pairs)
+    if origin in (dict, Mapping):
+        if not isinstance(value, dict):
+            raise _mismatch(value, "a mapping", where, key)
+        return {
+            _key(arguments[0], name, where, key): _decode(arguments[1], each, where, _join(key, name))
+            for name, each in value.items()
+        }
+    return _decode_scalar(annotation, value, where, key)
+
+
+def _decode_scalar(annotation: Any, value: Any, where: str, key: str) -> Any:
+    if annotation is Decimal and isinstance(value, str):
+        try:
+            return Decimal(value)
+        except InvalidOperation:
+            raise _mismatch(value, "a decimal number in a string", where, key) from None
+    if annotation is float and type(value) is int:
+        return float(value)
+    if annotation in (None, type(None)):
+        if value is None:
+            return None
+        raise _mismatch(value, "null", where, key)
+    if isinstance(annotation, type) and type(value) is annotation:
+        return value
+    raise _mismatch(value, getattr(annotation, "__name__", str(annotation)), where, key)
+
+
+def _decode_union(options: tuple[Any, ...], value: Any, where: str, key: str) -> Any:
+    if value is None and type(None) in options:
+        return None
+    options = tuple(option for option in options if option is not type(None))
+    if len(options) == 1:
+        return _decode(options[0], value, where, key)
+    if isinstance(value, dict):
+        for option in options:
+            kinds = typing.get_args(_types(option).get("kind")) if isinstance(option, type) else ()
+            if value.get("kind") in kinds:
+                return _decode(option, value, where, key)
+    for option in options:
+        if option in (int, float, str, bool) and type(value) is option:
+            return value
+    raise _mismatch(value, " or ".join(getattr(option, "__name__", str(option)) for option in options), where, key)
+
+
+def _decode_dataclass(cls: Any, value: Any, where: str, key: str) -> Any:
+    if not isinstance(value, dict):
+        raise _mismatch(value, "a mapping", where, key)
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    for name in value:
+        if name not in fields:
+            raise ArtifactError(f"{where}: {_join(key, name)}: unknown key; {cls.__name__} has {', '.join(fields)}")
+    for name, field in fields.items():
+        missing = dataclasses.MISSING
+        if name not in value and field.default is missing and field.default_factory is missing:
+            raise ArtifactError(f"{where}: {_join(key, name)}: missing key of {cls.__name__}")
+    annotations = _types(cls)
+    return cls(**{name: _decode(annotations[name], each, where, _join(key, name)) for name, each in value.items()})
+
+
+@functools.cache
+def _types(cls: Any) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _key(annotation: Any, name: str, where: str, key: str) -> Any:
+    if annotation is not int:
+        return name
+    try:
+        return int(name)
+    except ValueError:
+        raise _mismatch(name, "a whole number as key", where, key) from None
+
+
+def _join(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else str(name)
+
+
+def _mismatch(value: Any, expected: str, where: str, key: str) -> ArtifactError:
+    shown = repr(value) if len(repr(value)) <= 80 else repr(value)[:77] + "…"
+    return ArtifactError(f"{where}: {key or 'the whole file'}: found {shown}, expected {expected}")
