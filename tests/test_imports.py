@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "palimpsest"
-ORDER = ["errors", "paths", "accelerators", "cards", "hub", "artifact", "codec", "params",
+ORDER = ["errors", "file_types", "paths", "accelerators", "cards", "hub", "artifact", "codec", "params",
          "recipe", "lineage", "raw", "corpus", "tokens", "replay", "flops", "losses",
          "model", "train", "evaluate", "report", "experiment", "plan", "reference", "cli"]  # fmt: skip
 ONLY_IN = {

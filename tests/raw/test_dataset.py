@@ -154,7 +154,7 @@ def test_a_torn_journal_and_a_lost_part(folder: Path, tmp_path: Path) -> None:
         ({"files": "data/broken.jsonl"}, ["data/broken.jsonl", "check text"]),
         ({"files": "data/broken.jsonl.gz"}, ["data/broken.jsonl.gz: cut short"]),
         ({"files": "data/broken.jsonl.zst"}, ["data/broken.jsonl.zst: damaged near byte 0"]),
-        ({"files": "README.md"}, ["README.md: cannot tell its kind"]),
+        ({"files": "README.md"}, ["README.md: unknown file type"]),
     ],
 )
 def test_what_cannot_be_used(folder: Path, tmp_path: Path, source: dict[str, Any], told: list[str]) -> None:

@@ -210,7 +210,9 @@ def test_warc_files_must_be_called_so(web: Any, tmp_path: Path) -> None:
     by_path = source("warc", path=str(tmp_path / "a.*"), urls=None)
     by_url = source("warc", path=None, urls=[download(web, "/paths.gz", b"x")])
     for given, name in ((by_path, "a.warc.bz2"), (by_url, "paths.gz")):
-        with pytest.raises(DataError, match=rf"{name}: .*must end in \.warc, \.warc\.gz, \.wet, \.wet\.gz"):
+        with pytest.raises(
+            DataError, match=rf"{name}: .*must end in \.warc, \.wet \(or these with \.gz, \.zst, \.zstd\)"
+        ):
             build(spec(given), tmp_path / "out", tmp_path / "cache")
     assert web.log == []
 

@@ -138,7 +138,7 @@ WHOLE = parquet(pa.table({"body": [f"text {n} " * 50 for n in range(2000)]}), wr
         ("a.parquet", parquet(pa.table({"body": [1]})), "column 'body' holds int64, expected strings"),
         ("a.jsonl.gz", gzip.compress(b"{}\n" * 99, mtime=0)[:-5], "a.jsonl.gz: cut short at byte"),
         ("a.jsonl.zst", zstandard.compress(b"{}\n" * 99)[:-5], "a.jsonl.zst: cut short at byte"),
-        ("a.csv", b"body\ntext\n", "a.csv: cannot tell its kind"),
+        ("a.csv", b"body\ntext\n", "a.csv: unknown file type"),
     ],
 )
 def test_a_damaged_file_is_an_error(name: str, data: bytes, told: str) -> None:

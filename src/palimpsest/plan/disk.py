@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest.experiment import local_files
+from palimpsest.file_types import FileType, Format, compression, file_type
 from palimpsest.lineage import Lineage
 from palimpsest.params import Params
 from palimpsest.plan.stages import Stage
@@ -22,7 +23,6 @@ KEPT, KEPT_AT_MOST = 0.6, 0.9  # share of the text that cleaning keeps, for toke
 PACKED = 0.4  # compressed over plain text
 _DOCUMENT, _SAMPLE_DOCUMENT = 4_000, 1_200
 _METRICS_LINE, _RESULTS, _REPORT = 250, 1_000_000, 6_000_000
-_COMPRESSED = (".gz", ".zst", ".zstd", ".parquet")
 
 WEIGHTS, MOMENTS = 4, 8  # bytes of a parameter in fp32: the weight, and AdamW's two
 
@@ -122,7 +122,8 @@ def _source_bytes(source: Any) -> int | None:
 
 
 def _plain(path: Path) -> float:
-    return path.stat().st_size / (PACKED if path.suffix in _COMPRESSED else 1)
+    packed = compression(path.name) or file_type(path.name) == FileType(Format.PARQUET)
+    return path.stat().st_size / (PACKED if packed else 1)
 
 
 def _finished(stage: Stage) -> int:

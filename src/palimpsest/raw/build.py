@@ -15,6 +15,7 @@ import orjson
 
 from palimpsest.artifact import MANIFEST, Manifest, fingerprint, read_json, write_json, write_manifest
 from palimpsest.errors import ArtifactError, DataError
+from palimpsest.file_types import Format, endings, file_type
 from palimpsest.paths import expand
 from palimpsest.raw import dataset, inventory, parts, sample
 from palimpsest.raw.fetch import fetch, named
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 SOURCE = "source.json"
 REFERENCES = "references.json"
 FETCHED = "files"
-WARC_ENDINGS = (".warc", ".warc.gz", ".wet", ".wet.gz")
 _CLOZE_QUESTIONS = 200
 # What an unfinished source of a kind goes on from.
 _RESUMED = {"hf": ("part-*.jsonl.zst", dataset.JOURNAL), "http": (FETCHED,), "warc": (FETCHED,)}
@@ -160,8 +160,9 @@ def _warc(source: Spec, folder: Path, cache: Path) -> Made:
 
 def _check_warc(names: Iterable[str], source: str) -> None:
     for name in names:
-        if not name.endswith(WARC_ENDINGS):
+        found = file_type(name)
+        if found is None or found.format is not Format.WARC:
             raise DataError(
-                f"{name}: source {source!r} is of kind warc, whose files must end in {', '.join(WARC_ENDINGS)}; "
+                f"{name}: source {source!r} is of kind warc, whose files must end in {endings(Format.WARC)}; "
                 "narrow its path, name the file so, or use kind local or http for other forms"
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -13,12 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from palimpsest.errors import DataError
+from palimpsest.file_types import Format, endings, file_type
 from palimpsest.raw.unpack import unpacked
 
 # More than cleaning takes as one record: of a longer line this much is written, for cleaning to turn down as too long.
 LINE_BYTES = 24 << 20
 _BOM = b"\xef\xbb\xbf"
-_JSON_LINES = re.compile(r".+\.(jsonl|ndjson|json)(\.gz|\.zst|\.zstd)?")
+_FORMATS = (Format.PARQUET, Format.JSON_LINES, Format.JSON)
 
 
 @dataclass
@@ -32,17 +32,17 @@ class Tally:
 def rows(file: BinaryIO, name: str, text: str, id_key: str, tally: Tally) -> Iterator[bytes]:
     """The rows of one file in its order. A row without id is named by file and place, from 1.
 
-    Raises DataError for a file of unknown kind, damaged, cut short, or without the text column. Memory: a page of
+    Raises DataError for a file of an unknown type, damaged, cut short, or without the text column. Memory: a page of
     Parquet for each column and 512 rows, or LINE_BYTES.
     """
-    if name.endswith(".parquet"):
-        return _parquet(file, name, text, id_key, tally)
-    if _JSON_LINES.fullmatch(name):
-        return _json_lines(file, name, text, id_key, tally)
-    raise DataError(
-        f"{name}: cannot tell its kind; files of a dataset must end in .parquet, or .jsonl or .json (or these with "
-        ".gz or .zst); set the source's files to such a glob"
-    )
+    found = file_type(name)
+    if found is None or found.format not in _FORMATS:
+        raise DataError(
+            f"{name}: unknown file type; names of a dataset's files must end in {endings(*_FORMATS)}; "
+            "set the source's files to such a glob"
+        )
+    read = _parquet if found.format is Format.PARQUET else _json_lines
+    return read(file, name, text, id_key, tally)
 
 
 def _json_lines(file: BinaryIO, name: str, text: str, id_key: str, tally: Tally) -> Iterator[bytes]:

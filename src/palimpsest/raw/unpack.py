@@ -9,6 +9,7 @@ from typing import BinaryIO, Protocol
 import zstandard
 
 from palimpsest.errors import DataError
+from palimpsest.file_types import Compression, compression
 
 PIECE_BYTES = 1 << 20
 _READ_BYTES = 1 << 18
@@ -33,10 +34,9 @@ def _zstd() -> _Decoder:
 
 # With the packed bytes to hand over at once, which alone bound what comes out of a call: at most 1,032 for each byte of
 # gzip, and 128 KiB for each four bytes of zstd.
-_PACKINGS: dict[str, tuple[Callable[[], _Decoder], int]] = {
-    ".gz": (_gzip, 1024),
-    ".zst": (_zstd, 128),
-    ".zstd": (_zstd, 128),
+_DECODERS: dict[Compression, tuple[Callable[[], _Decoder], int]] = {
+    Compression.GZIP: (_gzip, 1024),
+    Compression.ZSTD: (_zstd, 128),
 }
 
 
@@ -48,8 +48,8 @@ def unpacked(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
     Raises DataError, naming the byte offset, for a packed file that is damaged, cut short or empty, after everything
     that could be read before the damage.
     """
-    packing = next((packing for ending, packing in _PACKINGS.items() if name.endswith(ending)), None)
-    if packing is None:
+    compressed = compression(name)
+    if compressed is None:
         end = 0
         while piece := file.read(PIECE_BYTES):
             end += len(piece)
@@ -58,7 +58,7 @@ def unpacked(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
     held: list[bytes] = []
     size = end = 0
     try:
-        for end, content in _decoded(file, name, *packing):
+        for end, content in _decoded(file, name, *_DECODERS[compressed]):
             held.append(content)
             size += len(content)
             if size >= PIECE_BYTES:
