@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "palimpsest"
-ORDER = ["errors", "file_types", "paths", "accelerators", "cards", "hub", "artifact", "codec", "params",
-         "recipe", "lineage", "raw", "corpus", "tokens", "replay", "flops", "losses",
+ORDER = ["errors", "file_types", "paths", "accelerators", "cards", "hub", "progress", "artifact", "codec",
+         "params", "recipe", "lineage", "raw", "corpus", "tokens", "replay", "flops", "losses",
          "model", "train", "evaluate", "report", "experiment", "plan", "reference", "cli"]  # fmt: skip
 ONLY_IN = {
     "datatrove": {"corpus"},
@@ -16,7 +16,7 @@ ONLY_IN = {
     "pydantic_core": {"reference"},
     "jinja2": {"report"},
 }
-NO_TORCH = {"params", "lineage", "recipe", "raw", "corpus", "tokens", "replay", "report"}
+NO_TORCH = {"progress", "params", "lineage", "recipe", "raw", "corpus", "tokens", "replay", "report"}
 
 
 def imports():

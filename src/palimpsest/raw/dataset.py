@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from palimpsest.artifact import atomic_file, canonical_json, fingerprint
 from palimpsest.errors import DataError
+from palimpsest.progress import Progress
 from palimpsest.raw import hub, parts
 from palimpsest.raw.parts import Quota
 from palimpsest.raw.rows import Tally, rows
@@ -22,7 +22,6 @@ JOURNAL = "read.jsonl"
 _SHAPING = ("dataset", "revision", "files", "text", "id", "max_documents", "max_bytes")
 # Rows without text, from the beginning of a source, that are taken for a wrong column.
 _SUSPECT = 1000
-_LOGGED_S = 10.0
 Entry = dict[str, Any]
 
 
@@ -62,7 +61,7 @@ def _read(found: hub.Dataset, file: hub.File, source: Entry, quota: Quota, folde
     tally = Tally()
 
     def lines(opened: Any) -> Iterator[bytes]:
-        return _logged(quota.take(rows(opened, file.name, source["text"], source["id"], tally)), file.name)
+        return _shown(quota.take(rows(opened, file.name, source["text"], source["id"], tally)), file.name)
 
     try:
         with found.open(file) as opened:
@@ -80,15 +79,14 @@ def _read(found: hub.Dataset, file: hub.File, source: Entry, quota: Quota, folde
     }
 
 
-def _logged(lines: Iterator[bytes], name: str) -> Iterator[bytes]:
-    began = last = time.monotonic()
-    documents = size = 0
-    for line in lines:
-        yield line
-        documents, size = documents + 1, size + len(line)
-        if documents % 256 == 0 and (now := time.monotonic()) - last >= _LOGGED_S:
-            last, rate = now, size / 1e6 / (now - began)
-            logger.info("%s: %s documents, %.1f MB, %.1f MB/s", name, f"{documents:,}", size / 1e6, rate)
+def _shown(lines: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """The lines, while the log or the terminal tells how many bytes of them came."""
+    with Progress(name, total=None, unit="bytes") as progress:
+        size = 0
+        for documents, line in enumerate(lines, 1):
+            yield line
+            size += len(line)
+            progress.update(size, f"{documents:,} documents")
 
 
 def _check_text(entries: list[Entry], source: Entry, title: str) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -16,6 +15,7 @@ import requests
 
 from palimpsest.artifact import read_json, sync, write_json
 from palimpsest.errors import ArtifactError, DataError
+from palimpsest.progress import Progress
 from palimpsest.raw.network import PassingError, Patience, RefusedError, Session, body, content_range, get
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,6 @@ _NAME_BYTES = 200
 _CHUNK = 1 << 22
 # What an attempt must add to what was there before to count as progress.
 _PROGRESS_BYTES = 1 << 16
-_LOGGED_S = 10.0
 
 
 def fetch(urls: Iterable[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
@@ -140,10 +139,13 @@ class _Download:
         self._remember(response)
         file.seek(self.position)
         length = response.headers.get("Content-Length", "")
-        for piece in self._logged(body(response), self.position + int(length) if length.isdecimal() else 0):
-            file.write(piece)
-            self.digest.update(piece)
-            self.position += len(piece)
+        size = self.position + int(length) if length.isdecimal() else None
+        with Progress(self.path.name, total=size, unit="bytes", start=self.position) as progress:
+            for piece in body(response):
+                file.write(piece)
+                self.digest.update(piece)
+                self.position += len(piece)
+                progress.update(self.position)
 
     def _headers(self) -> dict[str, str]:
         if not self.position:
@@ -174,16 +176,6 @@ class _Download:
             f"{self.url}: has SHA-256 {found} ({self.position:,} bytes), expected {self.sha256}; "
             "either the file was changed or replaced, or the hash in params is not its"
         )
-
-    def _logged(self, pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
-        began = last = time.monotonic()
-        start = self.position
-        for piece in pieces:
-            yield piece
-            if (now := time.monotonic()) - last >= _LOGGED_S:
-                last, rate = now, (self.position - start) / (now - began)
-                left = f", {max(0, size - self.position) / rate:,.0f} s left" if size > start else ""
-                logger.info("%s: %.1f MB, %.1f MB/s%s", self.path.name, self.position / 1e6, rate / 1e6, left)
 
 
 def _validator(response: requests.Response) -> str | None:

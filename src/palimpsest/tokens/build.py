@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from palimpsest.artifact import MANIFEST, Manifest, fingerprint, read_manifest, write_manifest
 from palimpsest.errors import DataError
+from palimpsest.progress import Progress
 from palimpsest.tokens.megatron import files
 from palimpsest.tokens.mixture import mix
 from palimpsest.tokens.shards import SPLITS, Counts, Part, ShardEncoder, total
@@ -79,7 +79,7 @@ def _encode(parts: list[Part], encoder: ShardEncoder, unfinished: Unfinished, wo
     """Encode every shard that is not done yet, the largest first, logging how far it has come."""
     expected = sum(source.counts[split]["bytes"] for split in SPLITS)
     before = sum(counts.bytes for counts in unfinished.done.values())
-    start, encoded = time.monotonic(), before
+    encoded = before
     todo = sorted(
         (part for part in parts if part.name not in unfinished.done), key=lambda part: -part.path.stat().st_size
     )
@@ -91,17 +91,15 @@ def _encode(parts: list[Part], encoder: ShardEncoder, unfinished: Unfinished, wo
         unfinished.finish(part.name, counts)
         return counts
 
-    with ThreadPoolExecutor(max(1, workers)) as pool:
+    with (
+        ThreadPoolExecutor(max(1, workers)) as pool,
+        Progress(source.folder.name, total=expected, unit="bytes", start=before) as progress,
+    ):
         futures = [pool.submit(write, part) for part in todo]
         try:
             for future in as_completed(futures):
                 encoded += future.result().bytes
-                rate = (encoded - before) / (time.monotonic() - start)
-                logger.info(
-                    "%s: %d of %d shards, %.0f of %.0f MB, %.1f MB/s, about %.0f s left",
-                    *(source.folder.name, len(unfinished.done), len(parts), encoded / 1e6, expected / 1e6, rate / 1e6),
-                    (expected - encoded) / max(rate, 1),
-                )
+                progress.update(encoded, f"{len(unfinished.done)} of {len(parts)} shards")
         finally:
             pool.shutdown(cancel_futures=True)
 
