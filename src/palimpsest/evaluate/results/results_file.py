@@ -1,0 +1,32 @@
+"""Reading a results file that names its format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+from palimpsest.artifact import read_json
+from palimpsest.codec import decode
+from palimpsest.errors import ArtifactError
+
+T = TypeVar("T")
+
+
+def read_results_file(cls: type[T], path: Path, remedy: str) -> T:
+    """Read ``cls``, whose default ``format`` is the one expected.
+
+    Raises ArtifactError that names the file and the key, and ends with the ``remedy``.
+    """
+    return decode_results(cls, read_json(path), str(path), remedy)
+
+
+def decode_results(cls: type[T], value: Any, where: str, remedy: str) -> T:
+    """As ``read_results_file``, from the file's contents."""
+    expected: str = cls.format  # type: ignore[attr-defined]
+    found = value.get("format") if isinstance(value, dict) else type(value).__name__
+    if found != expected:
+        raise ArtifactError(f"{where}: format is {found!r}, expected {expected!r}; {remedy}")
+    try:
+        return decode(cls, value, where)
+    except ArtifactError as error:
+        raise ArtifactError(f"{error}; {remedy}") from None
