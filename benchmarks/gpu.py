@@ -1,7 +1,7 @@
 """A CUDA card: MFU of the paper's presets, and what replay and MER add to a step: a table for docs/performance.md.
 
 Every figure is of the training command itself, as a user runs it, from the times between the ends of optimiser steps.
-MFU counts the FLOPs of palimpsest.flops over the dense bf16 peak. Replay: steps with α = 0.25 over steps with α = 0.
+MFU counts the FLOPs of model/flops.py over the dense bf16 peak. Replay: steps with α = 0.25 over steps with α = 0.
 MER: 1 + (steps with k = 1 - steps without) / (500 · steps without), since an interpolation every 500 steps is below the
 noise. FSDP2: steps with the weights spread over one rank over steps without. Text is noise, with the Llama-3
 vocabulary, at a context of 2048. Before the table: how far Reptile under bf16 is from float64 on the card.
@@ -22,8 +22,8 @@ import transformers
 from benchmarks import conclude
 from benchmarks.loader import CONTEXT, VOCABULARY
 from benchmarks.training_data import LANGUAGES, OURS, lineage, prepare, seconds_a_step, token_folder
-from palimpsest.accelerators import peak_flops
 from palimpsest.artifact import read_manifest
+from palimpsest.model.devices import peak_flops
 from palimpsest.train.reptile import Reptile
 
 _WARM, _INTERVAL = 5, 500

@@ -1,7 +1,7 @@
 """The loader beside the appetite of a GPU: tokens a second of whole batches over what one H200 would train on.
 
 The need is arithmetic: 989 TFLOP/s (bf16, dense) at 50 % MFU over the training FLOPs of a token of the 560M preset with
-the Llama-3 vocabulary at a context of 2048 (palimpsest.flops). The batches are those of a second stage, 25 % replayed,
+the Llama-3 vocabulary at a context of 2048 (model/flops.py). The batches are those of a second stage, 25 % replayed,
 4096 sequences each, int32 shards, read one after another from files in a temporary folder that the page cache can hold;
 ``cold`` is the same with the kernel asked to drop them before every batch, so that it measures the disk. One thread.
 """
@@ -18,10 +18,10 @@ from transformers import LlamaConfig
 
 from benchmarks import conclude
 from benchmarks.training_data import LANGUAGES, drop, lineage, token_folder, touch
-from palimpsest.flops import training_flops_per_token
+from palimpsest.model.flops import training_flops_per_token
 from palimpsest.params import Model
 from palimpsest.replay import pool
-from palimpsest.train.batches import Batches
+from palimpsest.train.data import Batches
 
 H200_FLOPS, MFU = 989e12, 0.5
 VOCABULARY, CONTEXT = 128_256, 2048

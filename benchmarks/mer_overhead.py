@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import conclude
-from palimpsest.model import initial_model
+from palimpsest.model.hf_checkpoint import initial_model
 from palimpsest.params import Model
 from palimpsest.train.reptile import Reptile
 

@@ -19,10 +19,10 @@ from torch.nn import functional as F
 
 from benchmarks import conclude
 from benchmarks.training_data import LANGUAGES, drop, lineage, token_folder
-from palimpsest.model import initial_model
+from palimpsest.model.hf_checkpoint import initial_model
 from palimpsest.params import Model
 from palimpsest.replay import pool
-from palimpsest.train.batches import Batches
+from palimpsest.train.data import Batches
 
 _RATES, _VOCABULARY = (0.0, 0.25), 4096
 Pair = tuple[float, float]

@@ -5,7 +5,7 @@ cosine, in fp32, each in a process of its own with the same number of threads, i
 between the ends of two optimiser steps, whatever a loop does there: reading, logging and the schedule are in it, start
 and end are not. Tokens/s are of a run's median step. Products of square matrices are timed before and after each of our
 runs, and the best is the peak; beside it stands the median step of the run, and the fastest, since on a shared machine
-a median says much about the neighbours. Ratios are medians over the turns. FLOPs are those of palimpsest.flops.
+a median says much about the neighbours. Ratios are medians over the turns. FLOPs are those of palimpsest.model.flops.
 The ratio over the Trainer is that of the worse preset.
 """
 

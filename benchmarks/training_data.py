@@ -20,7 +20,7 @@ from palimpsest.params import parse
 from palimpsest.recipe import Inventory
 from palimpsest.replay import pool
 from palimpsest.tokens.megatron import ShardWriter
-from palimpsest.train import initial
+from palimpsest.train import init_model
 
 _DOCUMENT = 1_000_000  # tokens
 _HELD_OUT = 10_000
@@ -96,7 +96,7 @@ def prepare(folder: Path, stage: Lineage, tokens: dict[str, Path], vocabulary: i
     """Make what a stage reads besides its tokens, in ``folder``, where it is not there; the arguments that train it."""
     if not (folder / "tokenizer").exists():
         root = next(iter(stage))
-        initial.build(root.spec, tokenizer(folder / "tokenizer", vocabulary), folder / "init")
+        init_model.build(root.spec, tokenizer(folder / "tokenizer", vocabulary), folder / "init")
     arguments = [
         "train", "--spec", json.dumps(stage.spec), "--parent", str(folder / "init"),
         "--tokens", *map(str, tokens.values()), "--tokenizer", str(folder / "tokenizer"),

@@ -70,7 +70,7 @@ def _replay(options: argparse.Namespace) -> None:
 
 
 def _init(options: argparse.Namespace) -> None:
-    from palimpsest.train.initial import build
+    from palimpsest.train.init_model import build
 
     build(options.spec, options.tokenizer, options.out)
 
@@ -80,7 +80,7 @@ def _train(options: argparse.Namespace) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # What torch.compile made serves the next stage and job too; the temporary folder may be emptied between them.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path("~/.cache/palimpsest/inductor").expanduser()))
-    from palimpsest.train.loop import Inputs, train
+    from palimpsest.train.trainer import Inputs, train
 
     if int(os.environ.get("RANK", 0)):
         logging.getLogger("palimpsest").setLevel(logging.WARNING)

@@ -13,7 +13,7 @@ import zstandard
 from palimpsest.artifact import file_digest, write_manifest
 from palimpsest.evaluate import catalogue
 from palimpsest.raw.sample import cloze, documents
-from palimpsest.train import initial
+from palimpsest.train import init_model
 
 SHAPE = {"layers": 2, "width": 32, "heads": 2, "ffn": 64, "tie_embeddings": False}
 CONTEXT = 256
@@ -58,7 +58,7 @@ def byte_level(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def checkpoint(byte_level: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs/{root}: random weights."""
     folder = tmp_path_factory.mktemp("runs") / "init"
-    initial.build({"model": SHAPE, "context_length": CONTEXT, "seed": 0}, byte_level, folder)
+    init_model.build({"model": SHAPE, "context_length": CONTEXT, "seed": 0}, byte_level, folder)
     return folder
 
 

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from palimpsest.artifact import read_manifest, write_manifest
 from palimpsest.evaluate import checkpoint as evaluation
 from palimpsest.evaluate.generate import beginning, greedy, write_samples
-from palimpsest.model import load_model
+from palimpsest.model.hf_checkpoint import load_model
 from palimpsest.tokens.megatron import ShardWriter
 
 CONTEXT = 96

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from palimpsest.artifact import read_json
 from palimpsest.evaluate import catalogue, tasks
-from palimpsest.model import load_model
+from palimpsest.model.hf_checkpoint import load_model
 
 CODE = """
 import json, sys

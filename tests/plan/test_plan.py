@@ -10,7 +10,7 @@ from transformers import LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from palimpsest.cli import main
 from palimpsest.lineage import lineages
-from palimpsest.model import initial_model
+from palimpsest.model.hf_checkpoint import initial_model
 from palimpsest.params import parse
 from palimpsest.params.training import PRESETS
 from palimpsest.plan.build import plan
@@ -18,8 +18,8 @@ from palimpsest.plan.size import model_size
 from palimpsest.plan.table import table
 from palimpsest.recipe import Inventory
 from palimpsest.replay import pool as replay_pool
-from palimpsest.train import initial
-from palimpsest.train.loop import Inputs, train
+from palimpsest.train import init_model
+from palimpsest.train.trainer import Inputs, train
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "examples" / "paper.yaml"
@@ -146,7 +146,7 @@ def test_it_is_what_finished_runs_say_of_themselves(planned, tokens, tokenizer, 
         for lineage in seeds[0]:
             out = runs / lineage.path
             if lineage.parent is None:
-                initial.build(lineage.spec, tokenizer, out)
+                init_model.build(lineage.spec, tokenizer, out)
             elif lineage.path not in ran:
                 if lineage.replays:
                     replay_pool.build(lineage.pool_spec(), tokens, pools / lineage.path)

@@ -10,7 +10,7 @@ from palimpsest.replay.pool import Balanced, Mixture, Order, Part, Reservoir, Se
 from palimpsest.replay.reservoir import members
 from palimpsest.replay.schedule import schedule
 from palimpsest.tokens.sequences import Sequences
-from palimpsest.train.batches import Batches
+from palimpsest.train.data import Batches
 
 CONTEXT, BATCH = 16, 4
 

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from palimpsest.replay import pool as replay_pool
-from palimpsest.train import initial
-from palimpsest.train.loop import Inputs, train
+from palimpsest.train import init_model
+from palimpsest.train.trainer import Inputs, train
 
 SHAPE = {"layers": 2, "width": 32, "heads": 2, "ffn": 48, "tie_embeddings": False}
 TRAIN = {
@@ -146,7 +146,7 @@ def die_at(monkeypatch):
                 raise _DiedError
 
         with monkeypatch.context() as patch, pytest.raises(_DiedError):
-            patch.setattr("palimpsest.train.loop.Progress.show", die)
+            patch.setattr("palimpsest.train.trainer.Progress.show", die)
             train(asked, inputs, out, interval, keep, **options)
         gc.collect()  # the file that it wrote lines to is closed, and changes no more
         # It is written beside the training.
@@ -164,7 +164,7 @@ def die_at(monkeypatch):
 def root(tokens, tokenizer, tmp_path_factory):
     """The initial model and the one after English."""
     folder = tmp_path_factory.mktemp("runs")
-    initial.build({"model": SHAPE, "context_length": 16, "seed": 0}, tokenizer, folder / "init")
+    init_model.build({"model": SHAPE, "context_length": 16, "seed": 0}, tokenizer, folder / "init")
     inputs = Inputs(parent=folder / "init", tokenizer=tokenizer, tokens=tokens, pool=None)
     train(_spec(1, "en"), inputs, folder / "en", 1000)
     return folder

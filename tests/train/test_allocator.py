@@ -5,7 +5,7 @@ import sys
 
 CODE = """
 import resource, sys, torch
-from palimpsest.train.allocator import keep_freed_memory
+from palimpsest.train.wrap.allocator import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 found = []

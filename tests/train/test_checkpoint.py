@@ -19,8 +19,8 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from palimpsest.errors import TrainingError
 from palimpsest.train import checkpoint
-from palimpsest.train.loop import train
-from palimpsest.train.sharding import dealt, held
+from palimpsest.train.distributed.sharding import dealt, held
+from palimpsest.train.trainer import train
 
 # The second checkpoint of the process with the highest rank never gets further than its tensors.
 BROKEN = """

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from palimpsest.train.loop import train
+from palimpsest.train.trainer import train
 
 
 def compiled(home: Path) -> dict[Path, int]:

@@ -12,8 +12,8 @@ import pytest
 
 from palimpsest.errors import TrainingError
 from palimpsest.train.loggers import scalars
-from palimpsest.train.loop import train
-from palimpsest.train.metrics import read as read_metrics
+from palimpsest.train.metrics_log import read as read_metrics
+from palimpsest.train.trainer import train
 
 WANDB = """
 import json, os
@@ -164,7 +164,7 @@ def test_loggers_change_no_byte_of_a_run(mer, straight, project, same_files):
 @pytest.mark.slow
 def test_nothing_is_imported_that_is_not_asked_for():
     code = (
-        "import sys\nimport palimpsest.train.loop\n"
+        "import sys\nimport palimpsest.train.trainer\n"
         "assert not {'wandb', 'tensorboard', 'torch.utils.tensorboard'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from palimpsest.accelerators import peak_flops
-from palimpsest.train.batches import Batches
+from palimpsest.model.devices import peak_flops
+from palimpsest.train.data import Batches
 from palimpsest.train.progress import Progress
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from palimpsest.train.loop import Inputs, train
-from palimpsest.train.metrics import read as read_metrics
+from palimpsest.train.metrics_log import read as read_metrics
+from palimpsest.train.trainer import Inputs, train
 
 
 @pytest.fixture
@@ -143,10 +143,10 @@ import torch
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.debug import CommDebugMode
 
-from palimpsest.model import initial_model
-from palimpsest.train.ranks import Ranks
+from palimpsest.model.hf_checkpoint import initial_model
+from palimpsest.train.distributed.process_group import Ranks
 from palimpsest.train.reptile import Reptile
-from palimpsest.train.sharding import spread, whole
+from palimpsest.train.distributed.sharding import spread, whole
 
 ranks = Ranks(2)
 shape = {"layers": 2, "width": 32, "heads": 2, "ffn": 48, "tie_embeddings": False}

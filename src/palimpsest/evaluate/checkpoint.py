@@ -12,8 +12,9 @@ from tokenizers import Tokenizer
 
 from palimpsest.artifact import Manifest, read_manifest, write_json, write_manifest
 from palimpsest.evaluate.generate import write_samples
-from palimpsest.losses import DocumentLosses, document_losses, take_documents
-from palimpsest.model import best_device, load_model
+from palimpsest.model.devices import best_device
+from palimpsest.model.held_out_loss import DocumentLosses, document_losses, take_documents
+from palimpsest.model.hf_checkpoint import load_model
 from palimpsest.tokens.sequences import Documents
 
 logger = logging.getLogger(__name__)

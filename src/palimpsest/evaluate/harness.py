@@ -21,7 +21,8 @@ from transformers import AutoTokenizer
 
 from palimpsest.evaluate.catalogue import Task
 from palimpsest.evaluate.task_file import Config
-from palimpsest.model import best_device, load_model
+from palimpsest.model.devices import best_device
+from palimpsest.model.hf_checkpoint import load_model
 
 # The seeds of the harness's command line: for its shuffles, numpy, torch, and the choice of examples.
 _SEED, _OTHER_SEEDS = 0, 1234

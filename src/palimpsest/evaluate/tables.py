@@ -15,7 +15,7 @@ from typing import Any
 
 from palimpsest.artifact import atomic_file, read_manifest
 from palimpsest.evaluate.summary import Arms, ancestors, row_name
-from palimpsest.train import metrics as training_metrics
+from palimpsest.train import metrics_log as training_metrics
 
 Row = dict[str, Any]
 

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from palimpsest.accelerators import PEAKS, peak_flops
 from palimpsest.errors import PlanError
+from palimpsest.model.devices import PEAK_FLOPS, peak_flops
 from palimpsest.params import Params, naming, read, validate
 from palimpsest.paths import expand
 from palimpsest.plan import disk
@@ -70,7 +70,7 @@ def _without_missing_tokenizer(params: Params) -> Params:
 def _cards(gpu: str, gpus: int | None, mfu: float, processes: int) -> Cards:
     peak = peak_flops(gpu)
     if peak is None:
-        raise PlanError(f"--gpu {gpu}: its peak is not known; those that are: {', '.join(PEAKS)}")
+        raise PlanError(f"--gpu {gpu}: its peak is not known; those that are: {', '.join(PEAK_FLOPS)}")
     if not 0 < mfu <= 1:
         raise PlanError(f"--mfu {mfu}: must be above 0 and at most 1; large models reach 0.3 to 0.5")
     count = processes if gpus is None else gpus

@@ -23,7 +23,7 @@ _WEIGHTS, _STATE, _COPIES, _GATHERED = 4, 4 + 4 + 8 + 4, 4 + 8 + 4, 8
 _WIDTH, _MLP, _BETWEEN = 40, 24, 4
 # Bytes for a logit, its logarithm, and the copies that are made on the way.
 _LOGIT = 4 * 4
-# As losses.py has it: so many logits at once, or those of one window.
+# As held_out_loss.py has it: so many logits at once, or those of one window.
 _LOGITS = 2**28
 
 
@@ -62,7 +62,7 @@ def tasks_mb(run: Path, on_card: bool, batch_size: int) -> int:
 
 
 def _capped(config: dict[str, Any], rows: int, length: int) -> int:
-    """Bytes of logits as losses.py holds them, and of the block before."""
+    """Bytes of logits as held_out_loss.py holds them, and of the block before."""
     window = length * int(config["vocab_size"])
     return _LOGIT * max(window, min(rows * window, _LOGITS)) + rows * length * _block(config)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest.errors import PlanError
-from palimpsest.flops import training_flops_per_token
 from palimpsest.hub import Repository
+from palimpsest.model.flops import training_flops_per_token
 from palimpsest.params import Params
 from palimpsest.paths import expand
 
@@ -106,7 +106,7 @@ def _elsewhere(description: Path) -> tuple[Any, int, int]:
     import torch  # seconds to import, and most models are made from a shape
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from palimpsest.model import is_like_llama
+    from palimpsest.model.hf_checkpoint import is_like_llama
 
     # Whether its weights are those of the config is for the stage to say that loads them.
     logging.getLogger("transformers").setLevel(logging.ERROR)

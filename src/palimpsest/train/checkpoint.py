@@ -27,9 +27,9 @@ from torch import Tensor
 
 from palimpsest.artifact import file_digest, read_json, sync, write_json
 from palimpsest.errors import TrainingError
-from palimpsest.train.ranks import Meeting, Ranks
+from palimpsest.train.distributed.process_group import Meeting, Ranks
+from palimpsest.train.distributed.sharding import dealt, held, whole
 from palimpsest.train.reptile import Reptile
-from palimpsest.train.sharding import dealt, held, whole
 
 logger = logging.getLogger(__name__)
 

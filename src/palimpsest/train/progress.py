@@ -7,9 +7,9 @@ import time
 
 import torch
 
-from palimpsest.accelerators import peak_flops
-from palimpsest.train.batches import Batches
-from palimpsest.train.ranks import Ranks
+from palimpsest.model.devices import peak_flops
+from palimpsest.train.data import Batches
+from palimpsest.train.distributed.process_group import Ranks
 
 logger = logging.getLogger(__name__)
 _SECONDS = 5.0

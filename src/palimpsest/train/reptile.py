@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from palimpsest.train.sharding import local
+from palimpsest.train.distributed.sharding import local
 
 
 class Reptile:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
-from palimpsest.model import load_model
-from palimpsest.train import fused, head
-from palimpsest.train.ranks import Ranks
-from palimpsest.train.sharding import spread
+from palimpsest.model import chunked_cross_entropy, llama_cpu
+from palimpsest.model.hf_checkpoint import load_model
+from palimpsest.train.distributed.process_group import Ranks
+from palimpsest.train.distributed.sharding import spread
 
 
 class Network:
@@ -30,8 +30,8 @@ class Network:
             for block in self.model.base_model.layers:
                 block.compile(dynamic=False)
         elif ranks.device.type == "cpu" and settings["precision"] == "fp32":
-            fused.attach(self.model)
-        head.attach(self.model)
+            llama_cpu.attach(self.model)
+        chunked_cross_entropy.attach(self.model)
         if ranks.launched:
             spread(self.model, ranks, settings["sharding"], settings["precision"])
         self.names = {weight: name for name, weight in self.model.named_parameters()}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM, OlmoConfig, OlmoForCausalLM
 
-from palimpsest.train import head
+from palimpsest.model import chunked_cross_entropy
 
 WIDTH, VOCABULARY = 8, 37
 
@@ -27,9 +27,9 @@ def test_chunks_give_the_losses_and_gradients_of_the_whole(n, length, chunk, see
     weights = torch.rand(n, generator=generator) * torch.randint(0, 2, (n,), generator=generator)
     found = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(head._LOGITS, "cpu", chunk * VOCABULARY)
-        patch.setattr(head, "_FEWEST", 1)
-        for function in (whole, head.head_loss):
+        patch.setitem(chunked_cross_entropy._LOGITS, "cpu", chunk * VOCABULARY)
+        patch.setattr(chunked_cross_entropy, "_FEWEST", 1)
+        for function in (whole, chunked_cross_entropy.head_loss):
             leaves = [hidden.clone().requires_grad_(), weight.clone().requires_grad_()]
             total, losses = function(*leaves, targets, weights)
             (total * 3).backward()
@@ -54,7 +54,7 @@ def test_a_model_has_the_loss_and_gradients_that_it_has_without(config, kind, ti
     (expected.sum(dim=1) * weights).sum().backward()
     gradients = [weight.grad.clone() for weight in model.parameters()]
     model.zero_grad()
-    head.attach(model)
+    chunked_cross_entropy.attach(model)
     torch.testing.assert_close(model(input_ids=rows[:, :-1]).logits, logits)
     total, losses = model(input_ids=rows[:, :-1], targets=rows[:, 1:], weights=weights)
     total.backward()
@@ -72,7 +72,7 @@ def test_under_autocast_products_are_bf16_and_sums_and_gradients_fp32():
     gradients = [hidden.grad.clone(), weight.grad.clone()]
     hidden.grad = weight.grad = None
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        total, losses = head.head_loss(hidden, weight, targets, weights)
+        total, losses = chunked_cross_entropy.head_loss(hidden, weight, targets, weights)
     total.backward()
     assert total.dtype == losses.dtype == hidden.grad.dtype == weight.grad.dtype == torch.float32
     assert total != exact

@@ -1,4 +1,4 @@
-"""Claims on cards, by processes that live and die."""
+"""Claims on GPUs, by processes that live and die."""
 
 import subprocess
 import sys
@@ -7,15 +7,15 @@ import pytest
 
 CODE = """
 import sys
-from palimpsest.cards import claim
-print(claim(2), flush=True)
+from palimpsest.model.devices import claim_gpu
+print(claim_gpu(2), flush=True)
 sys.stdin.read()
 """
 
 
 @pytest.fixture
 def claimant(tmp_path, monkeypatch):
-    """Starts a process that claims one of two cards, and says which it got."""
+    """Starts a process that claims one of two GPUs, and says which it got."""
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     started = []
@@ -36,9 +36,9 @@ def claimant(tmp_path, monkeypatch):
         process.communicate()
 
 
-def test_each_process_gets_a_card_of_its_own_and_a_dead_one_s_is_free_again(claimant):
-    first, card = claimant()
-    assert card == "0"
+def test_each_process_gets_its_own_gpu_and_a_dead_process_frees_it(claimant):
+    first, gpu = claimant()
+    assert gpu == "0"
     assert claimant()[1] == "1"
     assert claimant()[1] == "None"
     first.kill()
@@ -46,7 +46,7 @@ def test_each_process_gets_a_card_of_its_own_and_a_dead_one_s_is_free_again(clai
     assert claimant()[1] == "0"
 
 
-def test_cards_are_told_apart_by_their_names_on_the_machine(claimant):
+def test_gpus_are_identified_by_their_names_on_the_machine(claimant):
     """As a cluster's scheduler hands them out: each job sees its own as number 0."""
     assert claimant(CUDA_VISIBLE_DEVICES="2,3")[1] == "0"
     assert claimant(CUDA_VISIBLE_DEVICES="3,2")[1] == "0"

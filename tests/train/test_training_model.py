@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest.train.network import Network, document_positions
-from palimpsest.train.ranks import Ranks
+from palimpsest.train.distributed.process_group import Ranks
 from palimpsest.train.reptile import Reptile
+from palimpsest.train.wrap.training_model import Network, document_positions
 
 END = 0
 SETTINGS = {

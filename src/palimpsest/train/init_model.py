@@ -12,9 +12,9 @@ from transformers import GenerationConfig
 
 from palimpsest.artifact import Manifest, read_manifest, write_manifest
 from palimpsest.errors import TrainingError
-from palimpsest.flops import training_flops_per_token
 from palimpsest.hub import Repository
-from palimpsest.model import initial_model, pretrained_model, save_model
+from palimpsest.model.flops import training_flops_per_token
+from palimpsest.model.hf_checkpoint import initial_model, pretrained_model, save_model
 from palimpsest.paths import expand
 
 logger = logging.getLogger(__name__)

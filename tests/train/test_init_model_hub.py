@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from palimpsest.errors import TrainingError
-from palimpsest.train import initial
+from palimpsest.train import init_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SIZES = {
@@ -118,7 +118,7 @@ def build(tokenizer, tmp_path, monkeypatch):
         )
         model = {"hub": name, "revision": revision, "tie_embeddings": False}
         try:
-            initial.build({"model": model, "context_length": context, "seed": 0}, tokenizer, out)
+            init_model.build({"model": model, "context_length": context, "seed": 0}, tokenizer, out)
         except TrainingError as error:
             return str(error)
         return None

@@ -16,7 +16,7 @@ import yaml
 
 from palimpsest.artifact import atomic_file
 from palimpsest.replay.schedule import schedule
-from palimpsest.train.metrics import read as read_metrics
+from palimpsest.train.metrics_log import read as read_metrics
 
 CARD = "README.md"
 _PAPER = "arXiv 2508.01908"

@@ -14,14 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 from palimpsest.errors import ArtifactError, DataError, TrainingError
-from palimpsest.losses import document_losses
+from palimpsest.model.held_out_loss import document_losses
 from palimpsest.replay import pool as replay_pool
 from palimpsest.tokens.sequences import Sequences
 from palimpsest.train import checkpoint
-from palimpsest.train.batches import Batches
 from palimpsest.train.checkpoint import Checkpoints
-from palimpsest.train.loop import Inputs, train
-from palimpsest.train.metrics import read as read_metrics
+from palimpsest.train.data import Batches
+from palimpsest.train.metrics_log import read as read_metrics
+from palimpsest.train.trainer import Inputs, train
 
 REPLAY = {"rate": "0.25", "accounting": "add", "scope": "past"}
 BUDGET = 120
@@ -99,7 +99,7 @@ def test_a_death_before_the_second_checkpoint_is_whole_leaves_the_first(mer, str
 def test_a_death_at_the_end_of_a_stage_leaves_the_last_checkpoint(mer, straight, tmp_path, same_files, caplog, call):
     """Before the weights are written, and between them and AdamW's moments."""
     out = tmp_path / "run"
-    die_in("loop.write_whole", checkpoint.write_whole, call, mer, out, 30)
+    die_in("trainer.write_whole", checkpoint.write_whole, call, mer, out, 30)
     assert [path.name for path in out.glob("checkpoint-*")] == ["checkpoint-00000030"]
     assert not (out / "state.json").exists() and not (out / "manifest.json").exists()
     with caplog.at_level("INFO"):
@@ -242,7 +242,7 @@ def test_validation_takes_no_more_windows_at_once_than_training(mer, tmp_path, m
         taken.append(batch_size)
         return document_losses(*arguments, batch_size=batch_size, **options)
 
-    monkeypatch.setattr("palimpsest.train.loop.document_losses", spy)
+    monkeypatch.setattr("palimpsest.train.trainer.document_losses", spy)
     for micro, most in ((None, 4), (3, 3)):
         taken.clear()
         asked = asked | {"train": asked["train"] | {"micro_batch_size": micro}}

@@ -20,27 +20,27 @@ from torch.nn import functional as F
 
 from palimpsest.artifact import Manifest, file_digest, fingerprint, read_json, read_manifest, write_json, write_manifest
 from palimpsest.errors import TrainingError
-from palimpsest.flops import training_flops_per_token
-from palimpsest.losses import document_losses, take_documents
-from palimpsest.model import copy_description
+from palimpsest.model.flops import training_flops_per_token
+from palimpsest.model.held_out_loss import document_losses, take_documents
+from palimpsest.model.hf_checkpoint import copy_description
 from palimpsest.tokens.sequences import Documents
-from palimpsest.train import metrics
-from palimpsest.train.alignment import Alignment
-from palimpsest.train.allocator import keep_freed_memory
-from palimpsest.train.batches import Batches
-from palimpsest.train.card import write_card
+from palimpsest.train import metrics_log
 from palimpsest.train.checkpoint import Checkpoints, State, write_whole
-from palimpsest.train.guard import Guard
-from palimpsest.train.learning_rate import learning_rate
-from palimpsest.train.lock import locked
+from palimpsest.train.data import Batches
+from palimpsest.train.distributed.process_group import Ranks
+from palimpsest.train.distributed.sharding import whole
+from palimpsest.train.folder_lock import locked
+from palimpsest.train.gradient_alignment import Alignment
 from palimpsest.train.loggers import Loggers, Training
-from palimpsest.train.network import Network
+from palimpsest.train.lr_schedule import learning_rate
+from palimpsest.train.model_card import write_card
 from palimpsest.train.optimizer import adamw
 from palimpsest.train.progress import Progress
-from palimpsest.train.ranks import Ranks
 from palimpsest.train.reptile import Reptile
-from palimpsest.train.sharding import whole
-from palimpsest.train.signals import StopRequest
+from palimpsest.train.spike_guard import Guard
+from palimpsest.train.stop_signals import StopRequest
+from palimpsest.train.wrap.allocator import keep_freed_memory
+from palimpsest.train.wrap.training_model import Network
 
 logger = logging.getLogger(__name__)
 STATE = "state.json"
@@ -150,9 +150,9 @@ class Stage:
         with self.ranks.all_or_none():
             (self.out / STATE).unlink(missing_ok=True)
             # The first process cuts off what a killed run wrote after its checkpoint, before any reads it.
-            self.log = log = self._open_log(start, loggers) if self.ranks.first else metrics.SilentLog()
+            self.log = log = self._open_log(start, loggers) if self.ranks.first else metrics_log.SilentLog()
         self.alignment = Alignment(self.spec, self.batches, self.network, self.ranks, self._backward, log)
-        lines = (line for line in metrics.read(self.out / "metrics.jsonl") if line["step"] <= start)
+        lines = (line for line in metrics_log.read(self.out / "metrics.jsonl") if line["step"] <= start)
         self.guard = Guard(self.settings["spike_nats"], self.settings["spike_factor"], lines)
         if start == 0 and self.spec["stage"] == 1:
             self._validate(0)
@@ -184,12 +184,12 @@ class Stage:
         self.checkpoints.wait()
         self.ranks.fail(message)
 
-    def _open_log(self, start: int, loggers: Sequence[str]) -> metrics.MetricsLog:
+    def _open_log(self, start: int, loggers: Sequence[str]) -> metrics_log.MetricsLog:
         training = Training(
             spec=self.spec, out=self.out, start=start, fingerprint=self.checkpoints.fingerprint,
             flops_per_token=self.flops_per_token, device=self.ranks.device,
         )  # fmt: skip
-        return metrics.MetricsLog(self.out / "metrics.jsonl", start, Loggers(loggers, training))
+        return metrics_log.MetricsLog(self.out / "metrics.jsonl", start, Loggers(loggers, training))
 
     def _restore(self, discard_checkpoints: bool) -> int:
         """Take up the parent's optimiser, then whatever a checkpoint of this training holds."""
@@ -334,5 +334,5 @@ class Stage:
             "ledger": self.batches.ledger(self.flops_per_token),
             "parameters": sum(weight.numel() for weight in self.state.names),
             "training_flops_per_token": self.flops_per_token,
-            "skipped": sum("skipped" in line for line in metrics.read(self.out / "metrics.jsonl")),
+            "skipped": sum("skipped" in line for line in metrics_log.read(self.out / "metrics.jsonl")),
         }

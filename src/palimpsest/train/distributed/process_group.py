@@ -19,8 +19,8 @@ from torch import Tensor
 from torch import distributed as dist
 
 from palimpsest.errors import TrainingError
-from palimpsest.model import best_device
-from palimpsest.train.batches import share
+from palimpsest.model.devices import best_device
+from palimpsest.train.data import share
 
 # The others wait while the first process writes what may be hundreds of GB.
 _PATIENCE = timedelta(hours=2)

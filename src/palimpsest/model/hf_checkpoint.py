@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 from transformers.utils import logging as transformers_logging
 
 from palimpsest.artifact import sync
-from palimpsest.cards import claim
 from palimpsest.errors import TrainingError
 
 # A bar for each file that is read would bury the progress of training.
@@ -113,12 +112,3 @@ def _export_tokenizer(tokenizer: Path, folder: Path, config: Any) -> None:
     end_of_text = fast.convert_ids_to_tokens(config.eos_token_id)
     fast.add_special_tokens({"bos_token": end_of_text, "eos_token": end_of_text})
     fast.save_pretrained(folder)
-
-
-def best_device() -> torch.device:
-    """A card of its own for this process where there is one, the first where all are taken, else the CPU."""
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    device = torch.device("cuda", claim(torch.cuda.device_count()) or 0)
-    torch.cuda.set_device(device)
-    return device

@@ -11,8 +11,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from palimpsest.flops import forward_flops_per_token, training_flops_per_token
-from palimpsest.model import initial_model
+from palimpsest.model.flops import forward_flops_per_token, training_flops_per_token
+from palimpsest.model.hf_checkpoint import initial_model
 from palimpsest.params.training import PRESETS
 
 LLAMA_3 = 128_256  # entries of the vocabulary that the paper uses

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file
 
 from palimpsest.errors import TrainingError
-from palimpsest.train.guard import Guard
-from palimpsest.train.loop import Inputs, train
-from palimpsest.train.metrics import read as read_metrics
-from palimpsest.train.network import Network
+from palimpsest.train.metrics_log import read as read_metrics
+from palimpsest.train.spike_guard import Guard
+from palimpsest.train.trainer import Inputs, train
+from palimpsest.train.wrap.training_model import Network
 
 
 def test_a_norm_above_the_median_of_the_last_hundred_good_ones_is_bad():

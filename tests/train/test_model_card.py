@@ -8,7 +8,7 @@ import pytest
 from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from palimpsest.train.card import card, write_card
+from palimpsest.train.model_card import card, write_card
 
 COUNTS = {"parameters": 12_345, "ledger": {"steps": 40, "flops": 7_654_321_000}}
 INPUTS = {"parent": "ab" * 32, "replay": "cd" * 32, "tokens/en": "ef" * 32}

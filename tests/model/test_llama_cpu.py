@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from palimpsest.train import fused
-from palimpsest.train.network import document_positions
+from palimpsest.model import llama_cpu
+from palimpsest.train.wrap.training_model import document_positions
 
 
 @pytest.mark.parametrize("key_heads", [4, 2])
@@ -30,7 +30,7 @@ def test_losses_and_gradients_are_those_of_transformers(key_heads, masked):
         return [loss.detach(), *(weight.grad.clone() for weight in model.parameters())]
 
     expected = gradients()
-    fused.attach(model)
+    llama_cpu.attach(model)
     found = gradients()
     for value, other in zip(found, expected, strict=True):
         torch.testing.assert_close(value, other, rtol=2e-4, atol=2e-6)
@@ -39,9 +39,9 @@ def test_losses_and_gradients_are_those_of_transformers(key_heads, masked):
 def test_the_gradients_are_those_of_finite_differences():
     torch.manual_seed(0)
     hidden, gain = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ((2, 3, 6), (6,)))
-    assert torch.autograd.gradcheck(lambda x, w: fused._Norm.apply(x, w, 1e-6), (hidden, gain))
+    assert torch.autograd.gradcheck(lambda x, w: llama_cpu._Norm.apply(x, w, 1e-6), (hidden, gain))
     angles = torch.rand(1, 3, 5, 2, dtype=torch.float64)
     turns = torch.polar(torch.ones_like(angles), angles)
     for heads in (5, 1):
         entries = torch.randn(2, 3, heads * 4, dtype=torch.float64, requires_grad=True)
-        assert torch.autograd.gradcheck(lambda x: fused._Rotation.apply(x.clone(), turns), (entries,))
+        assert torch.autograd.gradcheck(lambda x: llama_cpu._Rotation.apply(x.clone(), turns), (entries,))

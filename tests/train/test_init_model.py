@@ -21,8 +21,8 @@ from palimpsest.artifact import write_manifest
 from palimpsest.errors import ParamsError, TrainingError
 from palimpsest.params import Model
 from palimpsest.params.training import _content
-from palimpsest.train import initial
-from palimpsest.train.loop import Inputs, train
+from palimpsest.train import init_model
+from palimpsest.train.trainer import Inputs, train
 
 SIZES = {
     "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -44,7 +44,7 @@ def elsewhere(request, tokenizer, tmp_path):
 
 def build(folder, tokenizer, out, context_length=16):
     spec = {"model": {"path": str(folder)}, "context_length": context_length, "seed": 0}
-    return initial.build(spec, tokenizer, out)
+    return init_model.build(spec, tokenizer, out)
 
 
 def test_its_weights_are_taken_over_and_trained_on(elsewhere, spec, tokens, tokenizer, tmp_path):

@@ -17,10 +17,10 @@ import torch
 from safetensors.torch import load_file
 
 from palimpsest.errors import TrainingError
-from palimpsest.train import initial
-from palimpsest.train.batches import Batches, share
-from palimpsest.train.loop import train
-from palimpsest.train.metrics import read as read_metrics
+from palimpsest.train import init_model
+from palimpsest.train.data import Batches, share
+from palimpsest.train.metrics_log import read as read_metrics
+from palimpsest.train.trainer import train
 
 BOTH = ("model.safetensors", "optimizer.safetensors")
 
@@ -91,7 +91,7 @@ def together(command):
     They are forked from one that has torch already, which takes seconds to import.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["palimpsest.train.loop"])
+    context.set_forkserver_preload(["palimpsest.train.trainer"])
 
     def run(mer, out):
         line, processes, said = command(mer, out, 1000), mer[0]["train"]["processes"], out.with_suffix(".stderr")
@@ -187,7 +187,7 @@ def test_one_process_under_torchrun_has_its_weights_spread_over_itself(close, st
 @pytest.mark.slow
 def test_weights_that_are_tied_stay_so_when_they_are_spread(close, mer, together, tokenizer, tmp_path):
     shape = {"layers": 2, "width": 32, "heads": 2, "ffn": 48, "tie_embeddings": True}
-    initial.build({"model": shape, "context_length": 16, "seed": 0}, tokenizer, tmp_path / "init")
+    init_model.build({"model": shape, "context_length": 16, "seed": 0}, tokenizer, tmp_path / "init")
     asked, inputs = mer[0], dataclasses.replace(mer[1], parent=tmp_path / "init")
     train(asked, inputs, tmp_path / "one", 1000)
     together(on((asked, inputs), 2, "fsdp"), tmp_path / "two")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from palimpsest.params.training import Train
-from palimpsest.train.learning_rate import learning_rate
+from palimpsest.train.lr_schedule import learning_rate
 
 TRAIN = {"learning_rate": 1e-3, "min_learning_rate": 1e-4, "warmup_fraction": 0.1}
 

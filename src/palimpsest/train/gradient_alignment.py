@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, Partial, Replicate
 
-from palimpsest.train.batches import Batches, share
-from palimpsest.train.network import Network
-from palimpsest.train.ranks import Ranks
-from palimpsest.train.sharding import local
+from palimpsest.train.data import Batches, share
+from palimpsest.train.distributed.process_group import Ranks
+from palimpsest.train.distributed.sharding import local
+from palimpsest.train.wrap.training_model import Network
 
 _RUNS = 4
 

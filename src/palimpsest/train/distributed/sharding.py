@@ -17,8 +17,8 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
-from palimpsest.train.batches import share
-from palimpsest.train.ranks import Ranks
+from palimpsest.train.data import share
+from palimpsest.train.distributed.process_group import Ranks
 
 
 def spread(model: Any, ranks: Ranks, sharding: str, precision: str) -> None:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from palimpsest.losses import document_losses, take_documents
-from palimpsest.model import initial_model
+from palimpsest.model.held_out_loss import document_losses, take_documents
+from palimpsest.model.hf_checkpoint import initial_model
 
 SHAPE = {"layers": 2, "width": 32, "heads": 2, "ffn": 48, "tie_embeddings": False}
 VOCAB, CONTEXT = 97, 16
@@ -38,7 +38,7 @@ def test_windows_go_together_as_far_as_their_logits_have_room(model, monkeypatch
     documents = [np.arange(1, 1 + size) for size in (16, 16, 16, 16, 16, 40)]
     arguments = {"end_of_text": 0, "token_bytes": np.ones(VOCAB, np.int32), "context_length": CONTEXT, "batch_size": 8}
     expected, seen = document_losses(model, documents, **arguments), []
-    monkeypatch.setattr("palimpsest.losses._LOGITS", 3 * (CONTEXT + 1) * VOCAB)
+    monkeypatch.setattr("palimpsest.model.held_out_loss._LOGITS", 3 * (CONTEXT + 1) * VOCAB)
     hook = model.register_forward_pre_hook(lambda _, __, given: seen.append(len(given["input_ids"])), with_kwargs=True)
     found = document_losses(model, documents, **arguments)
     hook.remove()

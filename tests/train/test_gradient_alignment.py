@@ -12,14 +12,14 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from palimpsest.model import load_model
-from palimpsest.train.alignment import Alignment, groups
-from palimpsest.train.guard import Guard
-from palimpsest.train.loop import Inputs, Stage, train
-from palimpsest.train.metrics import read as read_metrics
-from palimpsest.train.network import document_positions
-from palimpsest.train.ranks import Ranks
+from palimpsest.model.hf_checkpoint import load_model
+from palimpsest.train.distributed.process_group import Ranks
+from palimpsest.train.gradient_alignment import Alignment, groups
+from palimpsest.train.metrics_log import read as read_metrics
 from palimpsest.train.reptile import Reptile
+from palimpsest.train.spike_guard import Guard
+from palimpsest.train.trainer import Inputs, Stage, train
+from palimpsest.train.wrap.training_model import document_positions
 
 
 class Lines(list):

@@ -1,0 +1,1 @@
+"""What surrounds the model while it trains: precision, recomputation, compilation, and the memory allocator."""
