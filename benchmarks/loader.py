@@ -20,7 +20,7 @@ from benchmarks import conclude
 from benchmarks.training_data import LANGUAGES, drop, lineage, token_folder, touch
 from palimpsest.model.flops import training_flops_per_token
 from palimpsest.params import Model
-from palimpsest.replay import pool
+from palimpsest.replay.build_pool import build_pool
 from palimpsest.train.data import Batches
 
 H200_FLOPS, MFU = 989e12, 0.5
@@ -75,7 +75,7 @@ def _batches(folder: Path, gigabytes: float, batch_size: int) -> Batches:
     steps = int(gigabytes * 1e9 / 4 / CONTEXT) // batch_size
     train = {"steps": steps, "batch_size": batch_size, "context_length": CONTEXT}
     last = lineage("replay", train=train, replay={"rate": 0.25})
-    pool.build(last.pool_spec(), {"en": tokens["en"]}, folder / "pool")
+    build_pool(last.pool_spec(), {"en": tokens["en"]}, folder / "pool")
     return Batches(last.spec, tokens, folder / "pool")
 
 

@@ -21,7 +21,7 @@ from benchmarks import conclude
 from benchmarks.training_data import LANGUAGES, drop, lineage, token_folder
 from palimpsest.model.hf_checkpoint import initial_model
 from palimpsest.params import Model
-from palimpsest.replay import pool
+from palimpsest.replay.build_pool import build_pool
 from palimpsest.train.data import Batches
 
 _RATES, _VOCABULARY = (0.0, 0.25), 4096
@@ -59,7 +59,7 @@ def _batches(folder: Path, tokens: dict[str, Path], rate: float, train: dict[str
     last = lineage("replay", train=train, replay={"rate": rate})
     if not last.replays:
         return Batches(last.spec, tokens, None)
-    pool.build(last.pool_spec(), {"en": tokens["en"]}, folder / "pool")
+    build_pool(last.pool_spec(), {"en": tokens["en"]}, folder / "pool")
     return Batches(last.spec, tokens, folder / "pool")
 
 

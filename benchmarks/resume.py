@@ -20,7 +20,7 @@ import numpy as np
 from benchmarks import conclude
 from benchmarks.training_data import LANGUAGES, close, lineage, prepare
 from palimpsest.artifact import read_json, write_json
-from palimpsest.tokens.megatron import MAGIC, VERSION, ShardWriter, files
+from palimpsest.tokens.megatron import MAGIC, VERSION, ShardWriter, shard_files
 
 _TOKENS, _SHARD, _VOCABULARY = 10**11, 10**9, 4096
 _BATCH, _CONTEXT = 2, 2048
@@ -76,7 +76,7 @@ def _virtual(folder: Path) -> Path:
     folder.mkdir()
     one_document = struct.pack("<9sQBQQiqqq", MAGIC, VERSION, 4, 1, 2, _SHARD, 0, 0, 1)
     for number in range(_TOKENS // _SHARD):
-        binary, index = files(folder / f"train-given-{number:05}")
+        binary, index = shard_files(folder / f"train-given-{number:05}")
         with binary.open("wb") as file:
             file.truncate(4 * _SHARD)
         index.write_bytes(one_document)

@@ -20,8 +20,9 @@ from tokenizers import Tokenizer
 
 from benchmarks import conclude
 from palimpsest.artifact import write_manifest
-from palimpsest.tokens import build, tokenizer
-from palimpsest.tokens.lines import texts
+from palimpsest.tokens.build_tokenizer import build_tokenizer
+from palimpsest.tokens.build_tokens import build_tokens
+from palimpsest.tokens.corpus_reader import read_texts
 
 _LANGUAGE, _SOURCE = "text", "given"
 _SHARDS_PER_CORE = 4  # so that the last shard of one core keeps the others waiting for little
@@ -61,7 +62,7 @@ def main() -> None:
 def _share(file: Path, budget: float) -> Iterator[str]:
     """The first documents of a file, of about ``budget`` bytes; the last may reach beyond."""
     size = 0
-    for text in texts(file):
+    for text in read_texts(file):
         if size >= budget:
             return
         size += len(text.encode())
@@ -75,12 +76,12 @@ def _works(
     corpus, trained = folder / "corpus", folder / "tokenizer"
     _write(corpus, documents, cores * _SHARDS_PER_CORE)
     settings = {"vocab_size": vocabulary, "sample_mb": 8, "path": None, "hub": None, "revision": None}
-    tokenizer.build({"tokenizer": settings, "languages": [_LANGUAGE], "revision": 1}, {_LANGUAGE: corpus}, trained)
+    build_tokenizer({"tokenizer": settings, "languages": [_LANGUAGE], "revision": 1}, {_LANGUAGE: corpus}, trained)
     engine = Tokenizer.from_file(str(trained / "tokenizer.json"))
     engine.encode_special_tokens = True
     spec = {"language": _LANGUAGE, "sources": {_SOURCE: {"weight": None, "max_tokens": None}}, "revision": 1}
     return (
-        lambda: build.build(spec, corpus, trained, folder / "tokens", cores),
+        lambda: build_tokens(spec, corpus, trained, folder / "tokens", cores),
         lambda: engine.encode_batch_fast(documents, add_special_tokens=False),
     )
 

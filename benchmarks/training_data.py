@@ -18,7 +18,7 @@ from palimpsest.artifact import write_manifest
 from palimpsest.lineage import Lineage, lineages
 from palimpsest.params import parse
 from palimpsest.recipe import Inventory
-from palimpsest.replay import pool
+from palimpsest.replay.build_pool import build_pool
 from palimpsest.tokens.megatron import ShardWriter
 from palimpsest.train import init_model
 
@@ -102,7 +102,7 @@ def prepare(folder: Path, stage: Lineage, tokens: dict[str, Path], vocabulary: i
         "--tokens", *map(str, tokens.values()), "--tokenizer", str(folder / "tokenizer"),
     ]  # fmt: skip
     if stage.replays:
-        pool.build(stage.pool_spec(), {past: tokens[past] for past in stage.past}, folder / "pool")
+        build_pool(stage.pool_spec(), {past: tokens[past] for past in stage.past}, folder / "pool")
         arguments += ["--pool", str(folder / "pool")]
     return arguments
 

@@ -40,9 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _raw(options: argparse.Namespace) -> None:
-    from palimpsest.raw.build import build
+    from palimpsest.raw.build_raw import build_raw
 
-    build(options.spec, options.out, Path(".snakemake/inventory.json"))
+    build_raw(options.spec, options.out, Path(".snakemake/inventory.json"))
 
 
 def _corpus(options: argparse.Namespace) -> None:
@@ -52,21 +52,21 @@ def _corpus(options: argparse.Namespace) -> None:
 
 
 def _tokenizer(options: argparse.Namespace) -> None:
-    from palimpsest.tokens.tokenizer import build
+    from palimpsest.tokens.build_tokenizer import build_tokenizer
 
-    build(options.spec, _by_language(options.corpora), options.out)
+    build_tokenizer(options.spec, _by_language(options.corpora), options.out)
 
 
 def _tokens(options: argparse.Namespace) -> None:
-    from palimpsest.tokens.build import build
+    from palimpsest.tokens.build_tokens import build_tokens
 
-    build(options.spec, options.corpus, options.tokenizer, options.out, options.workers)
+    build_tokens(options.spec, options.corpus, options.tokenizer, options.out, options.workers)
 
 
 def _replay(options: argparse.Namespace) -> None:
-    from palimpsest.replay.pool import build
+    from palimpsest.replay.build_pool import build_pool
 
-    build(options.spec, _by_language(options.tokens), options.out)
+    build_pool(options.spec, _by_language(options.tokens), options.out)
 
 
 def _init(options: argparse.Namespace) -> None:

@@ -47,9 +47,9 @@ class Experiment:
     def _inventory(self, language: str, cache: Path) -> Inventory:
         patterns = {str(source.name): local_files(source) for source in self.params.corpus.sources[language]}
         sets = self.params.corpus.cleaning(language)["decontamination"]
-        seen = [inventory.take(expand(path), cache) for path in sets["paths"]] if sets else []
+        seen = [inventory.list_files(expand(path), cache) for path in sets["paths"]] if sets else []
         return Inventory(
-            sources={name: inventory.digest(pattern, cache) for name, pattern in patterns.items() if pattern},
+            sources={name: inventory.digest_files(pattern, cache) for name, pattern in patterns.items() if pattern},
             evaluation=fingerprint(seen) if sets else None,
         )
 
@@ -64,7 +64,7 @@ class Experiment:
         folders = {language: Path("data", "raw", language, name) for language, name in samples.items()}
         described = catalogue.describe(
             asked.tasks, asked.task_data, asked.task_source, folders,
-            lambda path: inventory.digest(glob.escape(str(path)), cache),
+            lambda path: inventory.digest_files(glob.escape(str(path)), cache),
         )  # fmt: skip
         return recipe.tasks(self.params, described)
 

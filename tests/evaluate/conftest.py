@@ -12,7 +12,7 @@ import zstandard
 
 from palimpsest.artifact import file_digest, write_manifest
 from palimpsest.evaluate import catalogue
-from palimpsest.raw.sample import cloze, documents
+from palimpsest.raw.sample import cloze_questions, sample_documents
 from palimpsest.train import init_model
 
 SHAPE = {"layers": 2, "width": 32, "heads": 2, "ffn": 64, "tie_embeddings": False}
@@ -32,7 +32,7 @@ def _tokenizer(folder: Path) -> Path:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = [document.text for code in ("en", "fr", "ar", "ja") for document in documents(code, 20, 0)]
+    texts = [document.text for code in ("en", "fr", "ar", "ja") for document in sample_documents(code, 20, 0)]
     bpe.train_from_iterator(texts, trainer)
     folder.mkdir(parents=True)
     bpe.save(str(folder / "tokenizer.json"))
@@ -80,7 +80,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("raw")
     for language in ("en", "ja"):
         file = root / language / "stories" / "cloze.jsonl.zst"
-        _lines(file, list(cloze(language, 60, 0)))
+        _lines(file, list(cloze_questions(language, 60, 0)))
         write_manifest(root / language, stage="raw", params={}, inputs={}, files=[file], counts={})
     return {language: root / language for language in ("en", "ja")}
 

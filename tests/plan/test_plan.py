@@ -17,7 +17,7 @@ from palimpsest.plan.build import plan
 from palimpsest.plan.size import model_size
 from palimpsest.plan.table import table
 from palimpsest.recipe import Inventory
-from palimpsest.replay import pool as replay_pool
+from palimpsest.replay.build_pool import build_pool
 from palimpsest.train import init_model
 from palimpsest.train.trainer import Inputs, train
 
@@ -149,7 +149,7 @@ def test_it_is_what_finished_runs_say_of_themselves(planned, tokens, tokenizer, 
                 init_model.build(lineage.spec, tokenizer, out)
             elif lineage.path not in ran:
                 if lineage.replays:
-                    replay_pool.build(lineage.pool_spec(), tokens, pools / lineage.path)
+                    build_pool(lineage.pool_spec(), tokens, pools / lineage.path)
                 inputs = Inputs(
                     parent=runs / lineage.parent.path, tokenizer=tokenizer, tokens=tokens,
                     pool=pools / lineage.path if lineage.replays else None,

@@ -9,7 +9,7 @@ import yaml
 from palimpsest.cli import main
 from palimpsest.plan.build import check, plan
 from palimpsest.plan.table import table
-from palimpsest.raw.sample.generate import documents
+from palimpsest.raw.sample import sample_documents
 
 
 def test_checkpoints_under_way(planned, base):
@@ -33,7 +33,7 @@ def test_shards_take_two_or_four_bytes_a_token(planned, entries, width, base):
 
 @pytest.mark.parametrize("language", ["en", "fr", "de", "ar", "ja"])
 def test_a_sample_document_is_about_as_long_as_taken_for(language):
-    mean = sum(len(document.text.encode()) for document in documents(language, 100, 1)) / 100
+    mean = sum(len(document.text.encode()) for document in sample_documents(language, 100, 1)) / 100
     assert 1200 / 1.5 < mean < 1200 * 1.5
 
 

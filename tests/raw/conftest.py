@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from palimpsest.raw import network
+from palimpsest.raw import http_client
 
 
 @dataclass
@@ -106,9 +106,9 @@ def web() -> Iterator[Web]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits and timeouts of a test."""
-    monkeypatch.setattr(network, "FIRST_WAIT_S", 0.005)
-    monkeypatch.setattr(network, "LONGEST_WAIT_S", 0.02)
-    monkeypatch.setattr(network, "TIMEOUT_S", (2.0, 0.4))
+    monkeypatch.setattr(http_client, "FIRST_WAIT_S", 0.005)
+    monkeypatch.setattr(http_client, "LONGEST_WAIT_S", 0.02)
+    monkeypatch.setattr(http_client, "TIMEOUT_S", (2.0, 0.4))
 
 
 @dataclass

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from palimpsest.raw.sample import Sample, cloze, documents
-from palimpsest.raw.sample.generate import _document
+from palimpsest.raw.sample import SampleDocument, cloze_questions, sample_documents
 from palimpsest.raw.sample.lexicon import LANGUAGES, RELATIONS, Language, language
+from palimpsest.raw.sample.sample_documents import _document
 from palimpsest.raw.sample.template import Template, compile_template
 
 STOP_WORDS = {
@@ -22,11 +22,11 @@ STOP_WORDS = {
 
 
 @functools.cache
-def sample(code: str) -> list[Sample]:
-    return list(documents(code, 1000, seed=3))
+def sample(code: str) -> list[SampleDocument]:
+    return list(sample_documents(code, 1000, seed=3))
 
 
-def of_kind(code: str, truth: str) -> list[Sample]:
+def of_kind(code: str, truth: str) -> list[SampleDocument]:
     return [document for document in sample(code) if document.truth == truth]
 
 
@@ -52,15 +52,17 @@ def templates(lang: Language) -> Iterator[Template]:
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_document_depends_on_seed_language_and_index_alone(code: str) -> None:
     first = sample(code)[:60]
-    assert first == list(documents(code, 60, seed=3))
+    assert first == list(sample_documents(code, 60, seed=3))
     assert _document(code, 3, 41) == first[41]
     assert [document.id for document in first] == [f"{code}-{i:06d}" for i in range(60)]
-    assert first != list(documents(code, 60, seed=4))
-    assert list(cloze(code, 20, seed=3)) == list(cloze(code, 40, seed=3))[:20]
+    assert first != list(sample_documents(code, 60, seed=4))
+    assert list(cloze_questions(code, 20, seed=3)) == list(cloze_questions(code, 40, seed=3))[:20]
 
 
 def test_nothing_is_shared_between_languages_or_seeds() -> None:
-    texts = [d.text for code in LANGUAGES for seed in (0, 1) for d in documents(code, 100, seed) if d.truth == "clean"]
+    texts = [
+        d.text for code in LANGUAGES for seed in (0, 1) for d in sample_documents(code, 100, seed) if d.truth == "clean"
+    ]
     assert len(set(texts)) == len(texts)
 
 
@@ -196,7 +198,7 @@ def test_clean_text_passes_the_filters_of_the_field_and_junk_does_not(code: str)
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_cloze_answer_is_what_the_context_says_of_the_person_asked_about(code: str) -> None:
     lang = language(code)
-    questions = list(cloze(code, 160, seed=5))
+    questions = list(cloze_questions(code, 160, seed=5))
     for question in questions:
         relation, values = values_of(lang, question["choices"])
         said = {}

@@ -9,7 +9,7 @@ from scipy import stats
 
 from palimpsest.replay import reservoir
 from palimpsest.replay.permutation import keyed_hash
-from palimpsest.replay.reservoir import members
+from palimpsest.replay.reservoir import retained
 
 SIZES = (60, 40, 50)  # of three stages
 
@@ -31,12 +31,12 @@ def one_by_one(offered, capacity, key):
 def test_equals_a_reservoir_that_is_filled_one_by_one(monkeypatch, chunk, offered, capacity):
     monkeypatch.setattr(reservoir, "_CHUNK", chunk)
     for key in range(10):
-        assert members(offered, capacity, key).tolist() == one_by_one(offered, capacity, key)
+        assert retained(offered, capacity, key).tolist() == one_by_one(offered, capacity, key)
 
 
 def test_what_left_never_comes_back():
     for key in range(20):
-        states = [set(members(offered, 30, key).tolist()) for offered in np.cumsum(SIZES)]
+        states = [set(retained(offered, 30, key).tolist()) for offered in np.cumsum(SIZES)]
         for offered, (before, after) in zip(np.cumsum(SIZES), pairwise(states), strict=False):
             assert {number for number in after if number < offered} <= before
 
@@ -48,7 +48,7 @@ def test_has_the_law_of_algorithm_r():
     counts = {"ours": np.zeros(total), "theirs": np.zeros(total)}
     survivors = {"ours": [], "theirs": []}
     for seed in range(runs):
-        ours = [set(members(int(end), capacity, seed).tolist()) for end in ends]
+        ours = [set(retained(int(end), capacity, seed).tolist()) for end in ends]
         rng, kept, theirs = np.random.default_rng(seed), [], []
         for item in range(total):
             if len(kept) < capacity:

@@ -1,3 +1,6 @@
+"""Exact counts of replayed sequences, against their formula and against brute force."""
+
+from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor
 
@@ -6,9 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palimpsest.replay.schedule import schedule
+from palimpsest.replay.schedule import Accounting, Schedule
 
 rates = st.decimals(0, "0.95", places=4).map(str)
+
+
+def schedule(budget: int, batch_size: int, rate: str, accounting: Accounting) -> Schedule:
+    return Schedule.for_budget(budget, batch_size=batch_size, replay_rate=Decimal(rate), accounting=accounting)
 
 
 @given(rate=rates, batch=st.integers(1, 40), budget=st.integers(1, 300))
@@ -80,6 +87,8 @@ def test_refuses_rates_outside_0_to_1():
     for rate in ("1", "-0.1", "1.5"):
         with pytest.raises(ValueError, match="replay rate"):
             schedule(10, 2, rate, "add")
+        with pytest.raises(ValueError, match="replay rate"):
+            schedule(10, 2, rate, "replace")
 
 
 @given(rate=st.decimals("0.001", "0.95", places=4).map(str), batch=st.integers(1, 40), budget=st.integers(1, 300))

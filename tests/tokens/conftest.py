@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 from palimpsest.artifact import write_manifest
-from palimpsest.tokens import tokenizer
+from palimpsest.tokens.build_tokenizer import build_tokenizer
 
 LANGUAGES = ("en", "fr", "de", "ar", "ja")
 SENTENCES = {
@@ -117,7 +117,7 @@ def tokens_spec() -> Callable[..., dict[str, object]]:
 def trained(tmp_path_factory: pytest.TempPathFactory, corpora: dict[str, Path]) -> Path:
     """A data/tokenizer folder, trained on the small corpora."""
     out = tmp_path_factory.mktemp("data") / "tokenizer"
-    tokenizer.build(tokenizer_spec(), corpora, out)
+    build_tokenizer(tokenizer_spec(), corpora, out)
     return out
 
 

@@ -18,10 +18,10 @@ from tokenizers import Tokenizer
 from palimpsest.artifact import read_manifest
 from palimpsest.errors import DataError
 from palimpsest.tokens import mixture
-from palimpsest.tokens.build import build
+from palimpsest.tokens.build_tokens import build_tokens
+from palimpsest.tokens.downsampling import Downsampler, copy_documents, tokens_to_retain
 from palimpsest.tokens.megatron import Shard, ShardWriter
 from palimpsest.tokens.sequences import Documents
-from palimpsest.tokens.thinning import Thinning, copy, kept
 
 Reader = Callable[[Path], list[list[int]]]
 Writer = Callable[..., Path]
@@ -34,13 +34,13 @@ def asked(**sources: tuple[float | None, int | None]) -> dict[str, dict[str, Any
 
 def test_what_is_kept() -> None:
     tokens = {"a": 1000, "b": 300}
-    assert kept("en", tokens, asked(a=(None, None), b=(None, None))) == tokens
-    assert kept("en", tokens, asked(a=(None, 400), b=(None, 400))) == {"a": 400, "b": 300}
-    assert kept("en", tokens, asked(a=(0.7, None), b=(0.3, None))) == {"a": 700, "b": 300}
-    assert kept("en", tokens, asked(a=(7, None), b=(3, None))) == {"a": 700, "b": 300}
-    assert kept("en", tokens, asked(a=(0.7, 350), b=(0.3, None))) == {"a": 350, "b": 150}
-    assert kept("en", tokens, asked(a=(1, None), b=(2, None))) == {"a": 150, "b": 300}
-    assert kept("en", {"a": 10}, asked(a=(0.1, None))) == {"a": 10}  # 10 / 0.1 · 0.1, not 9.999…
+    assert tokens_to_retain("en", tokens, asked(a=(None, None), b=(None, None))) == tokens
+    assert tokens_to_retain("en", tokens, asked(a=(None, 400), b=(None, 400))) == {"a": 400, "b": 300}
+    assert tokens_to_retain("en", tokens, asked(a=(0.7, None), b=(0.3, None))) == {"a": 700, "b": 300}
+    assert tokens_to_retain("en", tokens, asked(a=(7, None), b=(3, None))) == {"a": 700, "b": 300}
+    assert tokens_to_retain("en", tokens, asked(a=(0.7, 350), b=(0.3, None))) == {"a": 350, "b": 150}
+    assert tokens_to_retain("en", tokens, asked(a=(1, None), b=(2, None))) == {"a": 150, "b": 300}
+    assert tokens_to_retain("en", {"a": 10}, asked(a=(0.1, None))) == {"a": 10}  # 10 / 0.1 · 0.1, not 9.999…
 
 
 @given(
@@ -53,7 +53,7 @@ def test_what_is_kept() -> None:
 @settings(deadline=None)
 def test_the_largest_total_without_repeating(sources: list[tuple[int, float, int | None]]) -> None:
     tokens = {f"s{i}": count for i, (count, _, _) in enumerate(sources)}
-    wanted = kept("en", tokens, asked(**{f"s{i}": (w, most) for i, (_, w, most) in enumerate(sources)}))
+    wanted = tokens_to_retain("en", tokens, asked(**{f"s{i}": (w, most) for i, (_, w, most) in enumerate(sources)}))
     most = {f"s{i}": min(count, limit or count) for i, (count, _, limit) in enumerate(sources)}
     assert all(wanted[name] <= most[name] for name in most)
     assert any(wanted[name] == most[name] for name in most)  # more of that one would be a repetition
@@ -65,9 +65,9 @@ def test_the_largest_total_without_repeating(sources: list[tuple[int, float, int
 
 
 def test_a_weight_for_nothing() -> None:
-    with pytest.raises(DataError, match="en: source 'b' has a weight, but no training tokens are left of it"):
-        kept("en", {"a": 5, "b": 0}, asked(a=(1, None), b=(1, None)))
-    assert kept("en", {"a": 5, "b": 0}, asked(a=(None, None), b=(None, None))) == {"a": 5, "b": 0}
+    with pytest.raises(DataError, match="en: source 'b' has a weight, but cleaning left no training tokens of it"):
+        tokens_to_retain("en", {"a": 5, "b": 0}, asked(a=(1, None), b=(1, None)))
+    assert tokens_to_retain("en", {"a": 5, "b": 0}, asked(a=(None, None), b=(None, None))) == {"a": 5, "b": 0}
 
 
 LENGTHS = st.lists(st.integers(1, 60) | st.integers(1, 5000), min_size=1, max_size=60)
@@ -80,7 +80,7 @@ def test_thinning_is_the_nearest_choice(lengths: list[int], data: st.DataObject)
     fraction = Fraction(data.draw(st.integers(0, sum(lengths))), sum(lengths))
     limit = data.draw(st.sampled_from([None, int(fraction * sum(lengths))]))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(lengths)), max_size=4)))
-    thinning = Thinning(fraction, limit)
+    thinning = Downsampler(fraction, limit)
     stay = np.concatenate([thinning.mask(part) for part in np.split(np.array(lengths), cuts)]).tolist()
     seen = taken = 0
     for length, stays in zip(lengths, stay, strict=True):
@@ -106,8 +106,8 @@ def test_copy(tmp_path_factory: pytest.TempPathFactory, read_shard: Reader, leng
             writer.add(document)
     stay = rng.random(len(lengths)) < 0.5
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("palimpsest.tokens.thinning._TOKENS", 100)
-        copy(Shard(folder / "whole"), stay, folder / "thin")
+        patch.setattr("palimpsest.tokens.downsampling._CHUNK_TOKENS", 100)
+        copy_documents(Shard(folder / "whole"), stay, folder / "thin")
     assert read_shard(folder / "thin") == [d.tolist() for d, stays in zip(documents, stay, strict=True) if stays]
 
 
@@ -139,10 +139,10 @@ def test_weights(
     read_shard: Reader,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    build(tokens_spec("en", web=(None, None), books=(None, None)), corpus, trained, tmp_path / "whole")
+    build_tokens(tokens_spec("en", web=(None, None), books=(None, None)), corpus, trained, tmp_path / "whole")
     asked_for = tokens_spec("en", web=(0.6, None), books=(0.4, None))
     with caplog.at_level(logging.INFO):
-        build(asked_for, corpus, trained, tmp_path / "out", workers=2)
+        build_tokens(asked_for, corpus, trained, tmp_path / "out", workers=2)
     out, whole = tmp_path / "out", tmp_path / "whole"
     counts = read_manifest(out, "tokens").counts
     available = {name: sum(sizes(whole, read_shard, f"train-{name}")) for name in ("web", "books")}
@@ -179,7 +179,7 @@ def test_weights(
 
 
 def test_max_tokens(tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Spec) -> None:
-    build(tokens_spec("en", web=(None, 3000), books=(None, None)), corpus, trained, tmp_path / "out")
+    build_tokens(tokens_spec("en", web=(None, 3000), books=(None, None)), corpus, trained, tmp_path / "out")
     sources = read_manifest(tmp_path / "out", "tokens").counts["sources"]
     assert 2800 < sources["web"]["tokens"] <= 3000 < sources["web"]["available"]
     assert sources["books"]["tokens"] == sources["books"]["available"] and sources["books"]["weight"] is None
@@ -189,7 +189,7 @@ def test_max_tokens(tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Sp
 def test_a_split_that_is_left_empty_is_an_error(tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Spec) -> None:
     spec = tokens_spec("en", web=(None, 1), books=(None, 1))
     with pytest.raises(DataError, match="leaves no document of train; raise max_tokens"):
-        build(spec, corpus, trained, tmp_path / "out")
+        build_tokens(spec, corpus, trained, tmp_path / "out")
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
@@ -199,14 +199,14 @@ def test_no_second_write_without_thinning(
     written: list[str] = []
     honest = ShardWriter.__enter__
     monkeypatch.setattr(ShardWriter, "__enter__", lambda self: written.append(str(self._bin)) or honest(self))
-    monkeypatch.setattr(mixture, "copy", None)
+    monkeypatch.setattr(mixture, "copy_documents", None)
     monkeypatch.setattr("shutil.copyfile", None)
-    build(tokens_spec("en", web=(None, 10**9), books=(None, None)), corpus, trained, tmp_path / "out")
+    build_tokens(tokens_spec("en", web=(None, 10**9), books=(None, None)), corpus, trained, tmp_path / "out")
     assert len(written) == len(set(written)) == 6
 
 
 def test_validation_begins_with_all_sources(tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Spec) -> None:
-    build(tokens_spec("en", web=(None, None), books=(None, None)), corpus, trained, tmp_path / "out")
+    build_tokens(tokens_spec("en", web=(None, None), books=(None, None)), corpus, trained, tmp_path / "out")
     tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
     documents = [tokenizer.decode(tokens.tolist()) for tokens in Documents(tmp_path / "out", "validation")]
     assert len(documents) == 52
@@ -215,4 +215,4 @@ def test_validation_begins_with_all_sources(tmp_path: Path, corpus: Path, traine
 
 def test_a_shard_of_another_source(tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Spec) -> None:
     with pytest.raises(DataError, match=r"of source 'books', expected one of web; delete .*manifest\.json"):
-        build(tokens_spec("en", web=(None, None)), corpus, trained, tmp_path / "out")
+        build_tokens(tokens_spec("en", web=(None, None)), corpus, trained, tmp_path / "out")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from palimpsest.replay import pool as replay_pool
+from palimpsest.replay.build_pool import build_pool
 from palimpsest.train import init_model
 from palimpsest.train.trainer import Inputs, train
 
@@ -178,7 +178,7 @@ def mer(root, tokens, tokenizer):
     """
     mer = {"interval": 7, "step_size": 0.5, "moments": "keep"}
     asked = _spec(2, "fr", past=["en"], replay=REPLAY, mer=mer, alignment_interval=8)
-    replay_pool.build(_pool_spec(asked), {"en": tokens["en"]}, root / "pool")
+    build_pool(_pool_spec(asked), {"en": tokens["en"]}, root / "pool")
     return asked, Inputs(parent=root / "en", tokenizer=tokenizer, tokens=tokens, pool=root / "pool")
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from palimpsest.errors import ArtifactError, DataError, TrainingError
 from palimpsest.model.held_out_loss import document_losses
-from palimpsest.replay import pool as replay_pool
+from palimpsest.replay.build_pool import build_pool
 from palimpsest.tokens.sequences import Sequences
 from palimpsest.train import checkpoint
 from palimpsest.train.checkpoint import Checkpoints
@@ -309,14 +309,14 @@ def test_a_pool_holds_exactly_the_sequences_that_the_stage_before_trained_on(
 ):
     replay = REPLAY | {"rate": "0.5", "accounting": accounting}
     before = spec(2, "fr", past=["en"], replay=replay)
-    replay_pool.build(pool_spec(before), {"en": tokens["en"]}, tmp_path / "before")
+    build_pool(pool_spec(before), {"en": tokens["en"]}, tmp_path / "before")
     batches = Batches(before, tokens, tmp_path / "before")
     trained = {
         row.tobytes() for step in range(len(batches)) for row, old in zip(*batches[step], strict=True) if not old
     }
     after = spec(3, "de", replay=replay)
     after["past"] = [{"language": "fr", "budget": BUDGET, "rate": "0.5", "accounting": accounting}]
-    replay_pool.build(pool_spec(after), {"fr": tokens["fr"]}, tmp_path / "after")
+    build_pool(pool_spec(after), {"fr": tokens["fr"]}, tmp_path / "after")
     loaded = Batches(after, tokens, tmp_path / "after")
     pool = json.loads((tmp_path / "after" / "pool.json").read_text())["sources"][0]["used"]
     assert {row.tobytes() for row in loaded._read(loaded._pool, range(pool))} == trained

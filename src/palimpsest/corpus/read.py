@@ -14,7 +14,7 @@ from palimpsest.corpus.parquet import read_parquet
 from palimpsest.corpus.records import MAX_RECORD_BYTES, SHOWN_BYTES, Batch, Record, Refused, Row
 from palimpsest.corpus.warc import read_warc
 from palimpsest.errors import DataError
-from palimpsest.raw.unpack import unpacked
+from palimpsest.raw.decompress import decompressed
 
 BATCH_BYTES = 4 << 20
 _BOM = b"\xef\xbb\xbf"
@@ -41,7 +41,7 @@ def lines(path: Path) -> Iterator[bytes]:
     """The lines of a file that this project wrote, line feeds included."""
     rest = b""
     with path.open("rb") as file:
-        for _, piece in unpacked(file, path.name):
+        for _, piece in decompressed(file, path.name):
             *whole, rest = (rest + piece).split(b"\n")
             for line in whole:
                 yield line + b"\n"
@@ -109,10 +109,10 @@ def _gathered(path: Path, name: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _checked(path: Path, name: str) -> Iterator[tuple[int, bytes]]:
-    """The unpacked contents without byte order mark, of which the beginning was looked at."""
+    """The decompressed contents without byte order mark, of which the beginning was looked at."""
     start = True
     with path.open("rb") as file:
-        for end, piece in unpacked(file, name):
+        for end, piece in decompressed(file, name):
             if start and piece:
                 check_content(piece, name)
                 piece, start = piece.removeprefix(_BOM), False

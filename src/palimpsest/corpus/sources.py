@@ -10,7 +10,7 @@ from typing import Any
 from palimpsest.artifact import Manifest, file_digest, read_json
 from palimpsest.errors import DataError
 from palimpsest.paths import expand
-from palimpsest.raw.inventory import fixed_part
+from palimpsest.raw.inventory import fixed_folder
 
 REFERENCES = "references.json"
 
@@ -67,7 +67,7 @@ def _source(given: Mapping[str, Any], raw: Manifest) -> Source:
 
 def _inputs(given: Mapping[str, Any], raw: Manifest) -> Iterator[Input]:
     if given.get("path"):
-        root = fixed_part(expand(given["path"]))
+        root = fixed_folder(expand(given["path"]))
         for entry in read_json(raw.folder / given["name"] / REFERENCES):
             yield Input(path=root / entry["name"], name=entry["name"], bytes=entry["bytes"], xxh3_128=entry["xxh3_128"])
         return

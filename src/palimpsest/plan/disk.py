@@ -6,6 +6,7 @@ import glob
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from palimpsest.lineage import Lineage
 from palimpsest.params import Params
 from palimpsest.plan.stages import Stage
 from palimpsest.plan.wall import Cards
-from palimpsest.replay.schedule import schedule
+from palimpsest.replay.schedule import Schedule
 
 # Estimates, for want of the text: of the sample corpus as measured, of others on the cautious side of web text.
 BYTES_PER_TOKEN = 4.2
@@ -155,7 +156,12 @@ def _pool(stage: Stage) -> int:
     if replay["scope"] != "capacity":
         return 1_000
     past = sum(
-        schedule(past["budget"], train["batch_size"], past["rate"], past["accounting"]).new
+        Schedule.for_budget(
+            past["budget"],
+            batch_size=train["batch_size"],
+            replay_rate=Decimal(past["rate"]),
+            accounting=past["accounting"],
+        ).new
         for past in stage.lineage.spec["past"]
     )
     return 1_000 + 8 * min(int(replay["capacity"]), past)

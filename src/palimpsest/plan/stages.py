@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from palimpsest.experiment import Arms, checkpoints
@@ -11,7 +12,7 @@ from palimpsest.lineage import Lineage, lineages
 from palimpsest.params import Params, grid, override
 from palimpsest.plan.size import Size, model_size
 from palimpsest.recipe import Inventory
-from palimpsest.replay.schedule import schedule
+from palimpsest.replay.schedule import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +84,12 @@ def _stage(lineage: Lineage, sizes: Mapping[str, Size], arms: tuple[str, ...]) -
     spec: dict[str, Any] = lineage.spec
     replay = spec["replay"] or {"rate": "0", "accounting": "add"}
     context, budget = spec["train"]["context_length"], sum(new["budget"] for new in spec["new"])
-    row = schedule(budget, spec["train"]["batch_size"], replay["rate"], replay["accounting"])
+    row = Schedule.for_budget(
+        budget,
+        batch_size=spec["train"]["batch_size"],
+        replay_rate=Decimal(replay["rate"]),
+        accounting=replay["accounting"],
+    )
     # Joint training draws each language's budget; a stage of one language what replay leaves of it.
     drawn = {new["language"]: new["budget"] if len(spec["new"]) > 1 else row.new for new in spec["new"]}
     return Stage(

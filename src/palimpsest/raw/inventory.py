@@ -13,19 +13,19 @@ from palimpsest.errors import DataError
 Entry = dict[str, Any]
 
 
-def fixed_part(pattern: str) -> Path:
+def fixed_folder(pattern: str) -> Path:
     """The folder of a path or glob down to its first wildcard; file names are told relative to it."""
     parts = Path(pattern).parts
     fixed = [part for place, part in enumerate(parts) if not any(glob.has_magic(p) for p in parts[: place + 1])]
     return Path(*fixed) if len(fixed) < len(parts) else Path(pattern).parent
 
 
-def take(pattern: str, cache: Path) -> list[Entry]:
+def list_files(pattern: str, cache: Path) -> list[Entry]:
     """The files that ``pattern`` matches, in name order, as {"name", "bytes", "xxh3_128"}.
 
     A file is hashed once for each size and modification time; ``cache`` remembers that.
     """
-    root = fixed_part(pattern)
+    root = fixed_folder(pattern)
     # A set, since glob tells a file once for each way in which several ** match it.
     files = sorted({path for path in map(Path, glob.iglob(pattern, recursive=True)) if path.is_file()})
     if not files:
@@ -43,9 +43,9 @@ def take(pattern: str, cache: Path) -> list[Entry]:
     return entries
 
 
-def digest(pattern: str, cache: Path) -> str:
-    """One hash for all that ``take`` tells."""
-    return fingerprint(take(pattern, cache))
+def digest_files(pattern: str, cache: Path) -> str:
+    """One hash for all that ``list_files`` returns."""
+    return fingerprint(list_files(pattern, cache))
 
 
 def _load(cache: Path) -> dict[str, str]:

@@ -1,8 +1,8 @@
 """A keyed bijection on [0, n), computed and not stored: the order of data at any size in constant memory.
 
-Above ``_TABLE`` entries it is a balanced Feistel network on the smallest even number of bits that holds n, walked until
-the image falls below n (cycle walking: fewer than four turns on average). Below, where a Feistel network reaches few of
-the n! orders, it is the sort order of n keyed hashes.
+Above ``_TABLE`` entries it is a balanced Feistel network on the smallest even number of bits that holds n, applied
+until the image falls below n (cycle walking: fewer than four applications on average). Below, where a Feistel network
+reaches few of the n! orders, it is the sort order of n keyed hashes.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ _U64 = np.uint64
 
 
 def derive_key(*parts: object) -> int:
-    """A 64-bit key for one purpose, from the seed and the names of what it is for."""
+    """A 64-bit key for one purpose, derived from the seed and the names of that purpose."""
     return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:8], "little")
 
 
 def mix(values: np.ndarray) -> np.ndarray:
-    """The splitmix64 finaliser: uint64 → uint64, each input bit turning over half of the output bits."""
+    """The splitmix64 finaliser: uint64 → uint64; each input bit flips half of the output bits on average."""
     values = (values ^ (values >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> _U64(27))) * _U64(0x94D049BB133111EB)
     return np.asarray(values ^ (values >> _U64(31)))
 
 
 def keyed_hash(values: np.ndarray, key: int) -> np.ndarray:
-    """A random-looking uint64 for each of ``values`` (int64, ≥ 0); different values have different ones."""
+    """A pseudo-random uint64 for each of ``values`` (int64, ≥ 0); different values have different hashes."""
     return mix(mix(values.astype(_U64) + _U64(1)) ^ _U64(key))
 
 
@@ -45,7 +45,7 @@ class Permutation:
             self._table = np.argsort(keyed_hash(np.arange(n), key), kind="stable").astype(np.int64)
         self._half = _U64(max(1, ((n - 1).bit_length() + 1) // 2))
         self._mask = _U64((1 << int(self._half)) - 1)
-        self._keys = [_U64(derive_key("round", key, turn)) for turn in range(_ROUNDS)]
+        self._keys = [_U64(derive_key("round", key, number)) for number in range(_ROUNDS)]
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
         """The elements at ``positions`` (int64 [m], each in [0, n)) → int64 [m]."""

@@ -1,35 +1,59 @@
 """How many sequences of each batch are replayed: exact counts for any replay rate (paper section 3.1, our rounding).
 
-A stage is a row of T sequences, B to a batch. Position p of the row is a replayed one when ⌊(p + 1)α⌋ > ⌊pα⌋, so
-batch i holds ⌊(i + 1)αB⌋ - ⌊iαB⌋ replayed sequences, spread evenly, and any stretch of the row has the right share to
-within one. α is a decimal fraction and never a float.
+A stage trains on T sequences in order, B to a batch. Position p of that order holds a replayed sequence when
+⌊(p + 1)α⌋ > ⌊pα⌋, so batch i holds ⌊(i + 1)αB⌋ - ⌊iαB⌋ replayed sequences, spread evenly, and any stretch of the
+order has the right fraction to within one sequence. α is a decimal number and never a float.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
+from decimal import Decimal
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
+Accounting = Literal["add", "replace"]
+
 
 @dataclass(frozen=True)
-class Batch:
-    """Where batch i takes its sequences: the ordinals of the new and of the replayed ones, and their places."""
+class BatchPlan:
+    """The contents of batch i: the ordinals of its new and of its replayed sequences, and which positions replay."""
 
     new: range
     replayed: range
     is_replayed: np.ndarray  # bool [sequences in the batch]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """The row of sequences that a stage trains on. ``total`` counts new and replayed sequences."""
+    """The order of new and replayed sequences that a stage trains on. ``total`` counts both.
+
+    Raises ValueError for a replay rate outside [0, 1).
+    """
 
     total: int
     batch_size: int
-    rate: Fraction
+    replay_rate: Decimal
+
+    def __post_init__(self) -> None:
+        _check_rate(self.replay_rate)
+
+    @classmethod
+    def for_budget(cls, budget: int, *, batch_size: int, replay_rate: Decimal, accounting: Accounting) -> Schedule:
+        """The schedule of a stage with ``budget`` sequences.
+
+        ``add``: the budget counts new sequences, and the stage ends with the last of them, so that compute grows by
+        1/(1 - α). ``replace``: the budget counts all sequences, and replay takes the place of new ones.
+        """
+        if accounting == "replace":
+            return cls(total=budget, batch_size=batch_size, replay_rate=replay_rate)
+        _check_rate(replay_rate)
+        numerator, denominator = replay_rate.as_integer_ratio()
+        # The smallest T with T - ⌊Tα⌋ ≥ budget: T(1 - α) must exceed budget - 1.
+        total = (budget - 1) * denominator // (denominator - numerator) + 1
+        return cls(total=total, batch_size=batch_size, replay_rate=replay_rate)
 
     @property
     def steps(self) -> int:
@@ -43,45 +67,40 @@ class Schedule:
     def new(self) -> int:
         return self.total - self.replayed
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> BatchPlan:
         """The contents of batch ``step`` in [0, steps); the last one may be short."""
         if not 0 <= step < self.steps:
             raise IndexError(f"step {step} is not in [0, {self.steps})")
         start, stop = step * self.batch_size, min((step + 1) * self.batch_size, self.total)
         before, after = self._replayed_before(start), self._replayed_before(stop)
-        # Only the remainder of start·α matters for where the replayed places fall, which keeps the numbers small.
-        numerator, denominator = self.rate.numerator, self.rate.denominator
+        # Only the remainder of start·α decides which positions replay, which keeps the numbers small.
+        numerator, denominator = self._ratio
         offsets = (start * numerator) % denominator + np.arange(stop - start + 1, dtype=np.int64) * numerator
-        return Batch(
+        return BatchPlan(
             new=range(start - before, stop - after),
             replayed=range(before, after),
             is_replayed=np.diff(offsets // denominator) > 0,
         )
 
     def new_before(self, replayed: np.ndarray) -> np.ndarray:
-        """For replayed sequences by ordinal (int64 [m]), how many new ones there were in the batches before theirs."""
-        numerator, denominator = self.rate.numerator, self.rate.denominator
-        # Ordinal r stands at position ⌈(r + 1)/α⌉ - 1. Whole multiples are taken out, so that no product overflows.
+        """The number of new sequences in the batches before that of each replayed ordinal (int64 [m] → int64 [m])."""
+        numerator, denominator = self._ratio
+        # Ordinal r has position ⌈(r + 1)/α⌉ - 1. Whole multiples are split off, so that no product overflows.
         whole, rest = np.divmod(replayed + 1, numerator)
         position = whole * denominator - (-rest * denominator // numerator) - 1
         start = position // self.batch_size * self.batch_size
         whole, rest = np.divmod(start, denominator)
         return np.asarray(start - whole * numerator - rest * numerator // denominator)
 
+    @cached_property
+    def _ratio(self) -> tuple[int, int]:
+        return self.replay_rate.as_integer_ratio()
+
     def _replayed_before(self, position: int) -> int:
-        return position * self.rate.numerator // self.rate.denominator
+        numerator, denominator = self._ratio
+        return position * numerator // denominator
 
 
-def schedule(budget: int, batch_size: int, rate: Fraction | str, accounting: Literal["add", "replace"]) -> Schedule:
-    """The schedule of a stage with ``budget`` sequences.
-
-    ``add``: the budget is new sequences, and the row ends with the last of them, so that compute grows by 1/(1 - α).
-    ``replace``: the budget is all sequences, and replay takes the place of new ones.
-    """
-    rate = Fraction(rate)
-    if not 0 <= rate < 1:
-        raise ValueError(f"the replay rate must be in [0, 1), got {rate}")
-    if accounting == "replace":
-        return Schedule(budget, batch_size, rate)
-    # The smallest T with T - ⌊Tα⌋ ≥ budget: T(1 - α) must exceed budget - 1.
-    return Schedule(int((budget - 1) // (1 - rate)) + 1, batch_size, rate)
+def _check_rate(replay_rate: Decimal) -> None:
+    if not 0 <= replay_rate < 1:
+        raise ValueError(f"the replay rate must be in [0, 1), got {replay_rate}")

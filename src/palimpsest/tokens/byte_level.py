@@ -1,7 +1,7 @@
-"""What a byte-level tokenizer.json promises: every text can be encoded, and every token stands for known bytes.
+"""Checks that a tokenizer.json is byte-level: every text can be encoded, and every token stands for known bytes.
 
 In the byte-level alphabet each of the 256 bytes has one character, so a token's length in characters is the number of
-bytes of text that it stands for (Radford et al. 2019). That is what bits per byte rest on.
+bytes of text that it stands for (Radford et al. 2019). Bits per byte depend on that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from tokenizers.pre_tokenizers import ByteLevel
 
 from palimpsest.errors import DataError
-from palimpsest.tokens.encode import Encoder
+from palimpsest.tokens.encoders import ReferenceEncoder
 
 END_OF_TEXT = ("<|endoftext|>", "<|end_of_text|>", "</s>")
 _ALPHABET = frozenset(ByteLevel.alphabet())
@@ -49,7 +49,7 @@ def token_bytes(path: Path) -> np.ndarray:
     sizes = np.zeros(max([*vocabulary.values(), *added]) + 1, dtype=np.int32)
     for token, index in vocabulary.items():
         if index not in added and not _ALPHABET.issuperset(token):
-            raise DataError(f"{path}: token {index}, {token!r}, is not made of bytes; {_EXPECTED}")
+            raise DataError(f"{path}: token {index}, {token!r}, does not consist of bytes; {_EXPECTED}")
         sizes[index] = len(token)
     for index, entry in added.items():
         sizes[index] = 0 if entry["special"] else len(entry["content"].encode())
@@ -80,12 +80,15 @@ def _check_model(model: dict[str, Any], path: Path) -> None:
 
 
 def _check_probes(path: Path, sizes: np.ndarray, added: list[str]) -> None:
-    """What the parts of a tokenizer.json do together shows only in use: no byte may be added, lost or changed."""
-    encoder = Encoder(path)
+    """Encode and decode probes, since only use shows what the parts of a tokenizer.json do together.
+
+    Raises DataError when a byte is added, lost or changed.
+    """
+    encoder = ReferenceEncoder(path)
     probes = [*_PROBES, *(f"a {name} b" for name in (*END_OF_TEXT, *added))]
     for text, ids in zip(probes, encoder.encode_batch(probes), strict=True):
         if encoder.decode(ids) != text:
-            raise DataError(f"{path}: {text!r} comes back as {encoder.decode(ids)!r}; {_EXPECTED}")
+            raise DataError(f"{path}: {text!r} is decoded as {encoder.decode(ids)!r}; {_EXPECTED}")
         if (found := int(sizes[ids].sum())) != len(text.encode()):
             raise DataError(f"{path}: {len(text.encode())} bytes become {found}, in {text!r}; {_EXPECTED}")
 

@@ -33,31 +33,31 @@ def _with_suffix(prefix: Path, suffix: str) -> Path:
     return prefix.with_name(prefix.name + suffix)
 
 
-def files(prefix: Path) -> tuple[Path, Path]:
+def shard_files(prefix: Path) -> tuple[Path, Path]:
     """The two files of a shard."""
     return _with_suffix(prefix, ".bin"), _with_suffix(prefix, ".idx")
 
 
 class ShardWriter:
-    """Writes ``prefix``.bin and ``prefix``.idx, document by document; both appear when the block ends well, .idx last.
+    """Writes ``prefix``.bin and ``prefix``.idx, document by document; both appear when the block succeeds, .idx last.
 
-    Holds 4 bytes for each document while it is open, and 24 while it closes. ``dtype`` is uint16 or int32.
+    Memory: 4 bytes for each document while it is open, and 24 while it closes. ``dtype`` is uint16 or int32.
     """
 
     def __init__(self, prefix: Path, dtype: str) -> None:
         if dtype not in _CODES:
             raise ValueError(f"dtype is {dtype!r}, expected one of {', '.join(_CODES)}")
-        self._bin, self._idx = files(prefix)
+        self._bin, self._idx = shard_files(prefix)
         self._code = _CODES[dtype]
         self._dtype = _DTYPES[self._code]
         self._limits = np.iinfo(self._dtype)
-        self._beside = _with_suffix(self._bin, ".tmp"), _with_suffix(self._idx, ".tmp")
+        self._temporary = _with_suffix(self._bin, ".tmp"), _with_suffix(self._idx, ".tmp")
         self._lengths = array("i")
         self.tokens = 0
 
     def __enter__(self) -> Self:
         self._bin.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._beside[0].open("wb")
+        self._file = self._temporary[0].open("wb")
         return self
 
     def add(self, tokens: np.ndarray) -> None:
@@ -65,7 +65,7 @@ class ShardWriter:
         self.extend(tokens, np.array([tokens.size]))
 
     def extend(self, tokens: np.ndarray, lengths: np.ndarray) -> None:
-        """Append several documents: their tokens one after another, and the length of each."""
+        """Append several documents: their tokens concatenated, and the length of each."""
         if tokens.size and not self._limits.min <= int(tokens.min()) <= int(tokens.max()) <= self._limits.max:
             raise ValueError(f"token ids {tokens.min()} to {tokens.max()} do not fit {self._dtype.name}")
         self._file.write(np.ascontiguousarray(tokens, dtype=self._dtype).data)
@@ -78,16 +78,16 @@ class ShardWriter:
         try:
             if kind is None:
                 _sync(self._file)
-                with self._beside[1].open("wb") as index:
+                with self._temporary[1].open("wb") as index:
                     self._write_index(index)
                     _sync(index)
-                self._beside[0].replace(self._bin)
-                self._beside[1].replace(self._idx)
+                self._temporary[0].replace(self._bin)
+                self._temporary[1].replace(self._idx)
                 sync(self._idx.parent)
         finally:
             self._file.close()
-            for left in self._beside:
-                left.unlink(missing_ok=True)
+            for path in self._temporary:
+                path.unlink(missing_ok=True)
 
     def _write_index(self, file: Any) -> None:
         documents = len(self._lengths)
@@ -106,14 +106,14 @@ def _sync(file: Any) -> None:
 
 
 class Shard:
-    """A finished shard. Opening it reads the header and the last entry; the arrays are mapped when first asked for.
+    """A finished shard. Opening it reads the header and the last entry; the arrays are mapped at their first use.
 
-    ``dtype``, ``documents`` and ``token_count`` are known at once. Raises ArtifactError when a file is missing, is of
-    another format, or has not the size that the index gives it.
+    ``dtype``, ``documents`` and ``token_count`` are known at once. Raises ArtifactError when a file is missing, has
+    another format, or another size than the index says.
     """
 
     def __init__(self, prefix: Path) -> None:
-        self._bin, self._idx = files(prefix)
+        self._bin, self._idx = shard_files(prefix)
         try:
             bin_size, idx_size = self._bin.stat().st_size, self._idx.stat().st_size
             with self._idx.open("rb") as file:
@@ -122,27 +122,27 @@ class Shard:
         except FileNotFoundError as error:
             raise ArtifactError(f"{error.filename}: no such file; run the tokens stage again") from None
         if bin_size != end:
-            raise ArtifactError(f"{self._bin}: {bin_size} bytes, expected {end} by {self._idx.name}{_MEND}")
+            raise ArtifactError(f"{self._bin}: {bin_size} bytes, expected {end} by {self._idx.name}{_REMEDY}")
         self.token_count = bin_size // self.dtype.itemsize
 
     def _read_header(self, header: bytes, idx_size: int) -> None:
         if len(header) < _HEADER.size:
-            raise ArtifactError(f"{self._idx}: {len(header)} bytes, a header has {_HEADER.size}{_MEND}")
+            raise ArtifactError(f"{self._idx}: {len(header)} bytes, a header has {_HEADER.size}{_REMEDY}")
         magic, version, code, self.documents, bounds = _HEADER.unpack(header)
         if magic != MAGIC:
-            raise ArtifactError(f"{self._idx}: begins with {magic!r}, expected {MAGIC!r}{_MEND}")
+            raise ArtifactError(f"{self._idx}: begins with {magic!r}, expected {MAGIC!r}{_REMEDY}")
         if version != VERSION:
-            raise ArtifactError(f"{self._idx}: version {version}, expected {VERSION}{_MEND}")
+            raise ArtifactError(f"{self._idx}: version {version}, expected {VERSION}{_REMEDY}")
         if code not in _DTYPES:
-            raise ArtifactError(f"{self._idx}: token type {code}, expected one of {sorted(_DTYPES)}{_MEND}")
+            raise ArtifactError(f"{self._idx}: token type {code}, expected one of {sorted(_DTYPES)}{_REMEDY}")
         if bounds != self.documents + 1:
             raise ArtifactError(
-                f"{self._idx}: {bounds} bounds for {self.documents} sequences, expected one more{_MEND}"
+                f"{self._idx}: {bounds} bounds for {self.documents} sequences, expected one more{_REMEDY}"
             )
         expected = _HEADER.size + _ENTRY * self.documents + 8
         if idx_size != expected:
             raise ArtifactError(
-                f"{self._idx}: {idx_size} bytes, expected {expected} for {self.documents} documents{_MEND}"
+                f"{self._idx}: {idx_size} bytes, expected {expected} for {self.documents} documents{_REMEDY}"
             )
         self.dtype = _DTYPES[code]
 
@@ -176,7 +176,7 @@ class Shard:
             raise IndexError(f"document {index} of {self.documents} in {self._bin}")
         start, length = int(self.offsets[index]) // self.dtype.itemsize, int(self.lengths[index])
         if not 0 <= start <= start + length <= self.token_count:
-            raise ArtifactError(f"{self._idx}: document {index} lies outside {self._bin.name}{_MEND}")
+            raise ArtifactError(f"{self._idx}: document {index} lies outside {self._bin.name}{_REMEDY}")
         return self.tokens[start : start + length]
 
     @staticmethod
@@ -186,4 +186,4 @@ class Shard:
         return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(count,))
 
 
-_MEND = "; delete its folder's manifest.json and run the tokens stage again"
+_REMEDY = "; delete its folder's manifest.json and run the tokens stage again"

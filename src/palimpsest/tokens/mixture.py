@@ -1,85 +1,112 @@
-"""The last step of the tokens stage: every source is cut down to its share of the language."""
+"""The last step of the tokens stage: downsamples every source to its share of the language."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from palimpsest.errors import DataError
+from palimpsest.tokens.downsampling import Downsampler, copy_documents, tokens_to_retain
 from palimpsest.tokens.megatron import Shard
-from palimpsest.tokens.shards import SPLITS, Counts, Part, ShardEncoder, total
-from palimpsest.tokens.thinning import Thinning, copy, kept
-from palimpsest.tokens.unfinished import Unfinished
+from palimpsest.tokens.partial_build import PartialBuild
+from palimpsest.tokens.shard_encoder import SPLITS, CorpusShard, ShardCounts, ShardEncoder, sum_counts
 
 logger = logging.getLogger(__name__)
 
 
-def mix(
-    spec: dict[str, Any], parts: list[Part], unfinished: Unfinished, encoder: ShardEncoder, out: Path
-) -> dict[str, Any]:
-    """Put every shard in its place, thinned where its source is too large; returns the counts of the manifest.
+@dataclass(frozen=True, kw_only=True)
+class SourceCounts:
+    """Training tokens of a source: retained, ``available``, and the share of the language that is retained."""
 
-    Shards that lose nothing are not written again. Holds one byte for each document of a shard.
+    tokens: int
+    available: int
+    share: float
+    weight: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenCounts:
+    """The counts in the manifest of a tokens folder. ``sources`` is by name."""
+
+    train: ShardCounts
+    validation: ShardCounts
+    sources: dict[str, SourceCounts]
+
+
+def write_mixture(
+    spec: dict[str, Any], shards: list[CorpusShard], build: PartialBuild, encoder: ShardEncoder, out: Path
+) -> TokenCounts:
+    """Write every shard into ``out``, downsampled where its source is too large.
+
+    Shards that lose nothing are not written again. Memory: one byte for each document of a shard. Raises DataError when
+    a split that has documents loses all of them.
     """
     sources = spec["sources"]
-    available = _tokens(sources, parts, unfinished.done)
-    wanted = kept(spec["language"], available, sources)
-    placed: dict[str, Counts] = {}
+    available = _training_tokens(sources, shards, build.done)
+    targets = tokens_to_retain(spec["language"], available, sources)
+    written: dict[str, ShardCounts] = {}
     for name in sources:
-        fraction = Fraction(wanted[name], available[name]) if available[name] else Fraction(1)
+        fraction = Fraction(targets[name], available[name]) if available[name] else Fraction(1)
         for split in SPLITS:
-            # Validation has the same fraction but no limit: a source with few documents there should keep one.
-            thinning = Thinning(fraction, limit=wanted[name] if split == "train" else None)
-            for part in parts:
-                if (part.split, part.source) == (split, name):
-                    placed[part.name] = _place(part.name, thinning, unfinished, encoder, out)
-    counts = {split: total(placed[part.name] for part in parts if part.split == split) for split in SPLITS}
-    had = {part.split for part in parts if unfinished.done[part.name].documents}
-    if empty := [split for split in SPLITS if split in had and not counts[split]["documents"]]:
-        raise DataError(
-            f"{spec['language']}: the mixture of sources leaves no document of {empty[0]}; raise max_tokens, "
-            "even out the weights, or raise corpus.validation_fraction"
-        )
-    mixture = _mixture(sources, available, _tokens(sources, parts, placed))
-    logger.info("%s: %s", spec["language"], _line(mixture))
-    return {**counts, "sources": mixture}
+            # Validation has the same fraction but no limit: a source with few documents there should retain one.
+            downsampler = Downsampler(fraction, limit=targets[name] if split == "train" else None)
+            for shard in shards:
+                if (shard.split, shard.source) == (split, name):
+                    written[shard.name] = _write(shard.name, downsampler, build, encoder, out)
+    splits = {split: sum_counts(written[shard.name] for shard in shards if shard.split == split) for split in SPLITS}
+    for split in SPLITS:
+        had_documents = any(build.done[shard.name].documents for shard in shards if shard.split == split)
+        if had_documents and not splits[split].documents:
+            raise DataError(
+                f"{spec['language']}: the mixture of sources leaves no document of {split}; raise max_tokens, "
+                "even out the weights, or raise corpus.validation_fraction"
+            )
+    mixture = _source_counts(sources, available, _training_tokens(sources, shards, written))
+    logger.info("%s: %s", spec["language"], _summary(mixture))
+    return TokenCounts(train=splits["train"], validation=splits["validation"], sources=mixture)
 
 
-def _tokens(sources: dict[str, Any], parts: list[Part], counts: dict[str, Counts]) -> dict[str, int]:
-    """Source → its tokens of training."""
+def _training_tokens(
+    sources: Mapping[str, Any], shards: list[CorpusShard], counts: Mapping[str, ShardCounts]
+) -> dict[str, int]:
+    """Source → its training tokens."""
     return {
-        name: sum(counts[part.name].tokens for part in parts if (part.split, part.source) == ("train", name))
+        name: sum(counts[shard.name].tokens for shard in shards if (shard.split, shard.source) == ("train", name))
         for name in sources
     }
 
 
-def _place(name: str, thinning: Thinning, unfinished: Unfinished, encoder: ShardEncoder, out: Path) -> Counts:
-    shard = Shard(unfinished.prefix(name))
-    stay = thinning.mask(shard.lengths)
-    if stay.all():
-        unfinished.place(name)
-        return unfinished.done[name]
-    copy(shard, stay, out / name)
-    return encoder.holds(out / name)
+def _write(name: str, downsampler: Downsampler, build: PartialBuild, encoder: ShardEncoder, out: Path) -> ShardCounts:
+    shard = Shard(build.prefix(name))
+    retained = downsampler.mask(shard.lengths)
+    if retained.all():
+        build.publish(name)
+        return build.done[name]
+    copy_documents(shard, retained, out / name)
+    return encoder.count(out / name)
 
 
-def _mixture(sources: dict[str, Any], available: dict[str, int], tokens: dict[str, int]) -> dict[str, Any]:
+def _source_counts(
+    sources: Mapping[str, Any], available: Mapping[str, int], tokens: Mapping[str, int]
+) -> dict[str, SourceCounts]:
     language = max(sum(tokens.values()), 1)
     return {
-        name: {
-            "tokens": tokens[name],
-            "available": available[name],
-            "share": round(tokens[name] / language, 6),
-            "weight": source["weight"],
-        }
+        name: SourceCounts(
+            tokens=tokens[name],
+            available=available[name],
+            share=round(tokens[name] / language, 6),
+            weight=source["weight"],
+        )
         for name, source in sources.items()
     }
 
 
-def _line(mixture: dict[str, Any]) -> str:
+def _summary(mixture: Mapping[str, SourceCounts]) -> str:
     return ", ".join(
-        f"{name} {100 * entry['share']:.1f} % ({entry['tokens']:,} of {entry['available']:,} tokens)"
-        for name, entry in mixture.items()
+        f"{name} {100 * counts.share:.1f} % ({counts.tokens:,} of {counts.available:,} tokens)"
+        for name, counts in mixture.items()
     )

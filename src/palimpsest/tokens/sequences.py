@@ -1,6 +1,6 @@
-"""The reader of data/tokens/{language} for training, evaluation and replay; it needs numpy, no tokenizer, no torch.
+"""Reads data/tokens/{language} for training, evaluation and replay. It needs neither a tokenizer nor torch.
 
-What a sequence is stands in docs/formats.md.
+docs/formats.md defines a sequence.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from palimpsest.tokens.megatron import Shard
 # A process may often have no more than 1,024 open files, or 256.
 _OPEN_SHARDS = 160
 _READ_SHARDS = 16  # with three maps each
-_BLOCK = 64  # rows that are read before they are put in their places: they should fit the processor's cache
+_BLOCK = 64  # sequences that are read before they are copied to the result: they should fit the processor's cache
 
 
 def _prefixes(manifest: Manifest, split: str) -> list[Path]:
@@ -30,12 +30,12 @@ def _prefixes(manifest: Manifest, split: str) -> list[Path]:
     return [path.with_suffix("") for path in manifest.paths(f"{split}-", ".idx")]
 
 
-class _Rows:
-    """Reads rows of ``width`` tokens from an open shard.
+class _SliceReader:
+    """Reads slices of ``width`` tokens from an open shard.
 
-    Reads are positioned ones and not by a memory map: all of them are announced to the kernel first, so that a disk
-    answers many at once, and other threads go on while it does. From a cold disk that is 10 to 100 times as fast as
-    the page faults of a map, one after another, and from the page cache it is no slower.
+    It uses positioned reads and no memory map. All reads are announced to the kernel first, so that a disk serves many
+    at once while other threads run. From a cold disk that is 10 to 100 times as fast as the page faults of a map, one
+    after another; from the page cache it is no slower.
     """
 
     def __init__(self, prefix: Path, width: int) -> None:
@@ -43,14 +43,14 @@ class _Rows:
         self._file = self._path.open("rb", buffering=0)
         self._advise(0, 0, "POSIX_FADV_RANDOM")
 
-    def read(self, starts: np.ndarray, rows: np.ndarray, places: np.ndarray) -> None:
-        """Put the rows that begin at the tokens ``starts`` into ``rows`` at ``places``."""
+    def read(self, starts: np.ndarray, result: np.ndarray, indices: np.ndarray) -> None:
+        """Copy the slices that begin at the tokens ``starts`` into ``result[indices]``."""
         size = self._width * self._dtype.itemsize
         offsets = (starts * self._dtype.itemsize).tolist()
         for offset in offsets:
             self._advise(offset, size, "POSIX_FADV_WILLNEED")
         buffer = np.empty((min(len(offsets), _BLOCK), self._width), dtype=self._dtype)
-        views = [memoryview(row).cast("B") for row in buffer]
+        views = [memoryview(part).cast("B") for part in buffer]
         for first in range(0, len(offsets), _BLOCK):
             block = offsets[first : first + _BLOCK]
             for view, offset in zip(views, block, strict=False):
@@ -58,7 +58,7 @@ class _Rows:
                     raise ArtifactError(
                         f"{self._path}: {found} bytes at {offset}, expected {size}; run the tokens stage again"
                     )
-            rows[places[first : first + _BLOCK]] = buffer[: len(block)]
+            result[indices[first : first + _BLOCK]] = buffer[: len(block)]
 
     def _advise(self, offset: int, size: int, advice: str) -> None:
         if hasattr(os, "posix_fadvise"):  # not on macOS
@@ -66,9 +66,9 @@ class _Rows:
 
 
 @functools.lru_cache(maxsize=_OPEN_SHARDS)
-def _rows(prefix: Path, width: int, digest: str) -> _Rows:  # noqa: ARG001
-    """``digest`` is that of the folder: one that was written again is opened again."""
-    return _Rows(prefix, width)
+def _slice_reader(prefix: Path, width: int, digest: str) -> _SliceReader:  # noqa: ARG001
+    """``digest`` is that of the folder: after a rebuild its shards are opened again."""
+    return _SliceReader(prefix, width)
 
 
 class Sequences:
@@ -97,14 +97,15 @@ class Sequences:
         """Token ids, int64 [n, context_length + 1], of n sequences in any order. Raises IndexError out of range."""
         indices = np.asarray(indices, dtype=np.int64)
         if indices.size and not 0 <= indices.min() <= indices.max() < len(self):
-            raise IndexError(f"sequences {indices.min()} to {indices.max()} asked for, there are {len(self)}")
-        rows = np.empty((len(indices), self._context_length + 1), dtype=np.int64)
+            raise IndexError(f"sequences {indices.min()} to {indices.max()} requested, but there are {len(self)}")
+        result = np.empty((len(indices), self._context_length + 1), dtype=np.int64)
         order = np.argsort(indices, kind="stable")  # groups the shards, and reads each one forwards
         shards, begins = np.unique(np.searchsorted(self._ends, indices[order], side="right"), return_index=True)
-        for shard, places in zip(shards, np.split(order, begins[1:]), strict=False):
-            starts = (indices[places] - self._begins[shard]) * self._context_length
-            _rows(self._prefixes[shard], self._context_length + 1, self.digest).read(starts, rows, places)
-        return rows
+        for shard, chosen in zip(shards, np.split(order, begins[1:]), strict=False):
+            starts = (indices[chosen] - self._begins[shard]) * self._context_length
+            reader = _slice_reader(self._prefixes[shard], self._context_length + 1, self.digest)
+            reader.read(starts, result, chosen)
+        return result
 
 
 @functools.lru_cache(maxsize=_READ_SHARDS)
@@ -115,9 +116,9 @@ def _shard(prefix: Path, digest: str) -> Shard:  # noqa: ARG001
 class Documents:
     """The documents of one split, each an int64 array without the end-of-text token.
 
-    Its shards are interleaved in proportion: the next document is always from the shard of which the smallest share was
-    taken, (taken + ½) / documents, ties by name. So any number of first documents has all sources as the split has
-    them. Iterating holds a few dozen bytes for each shard.
+    Shards are interleaved in proportion: the next document comes from the shard with the smallest (read + ½) /
+    documents, ties by name. So any number of first documents has the sources in the proportions of the split.
+    Memory: a few dozen bytes for each shard.
     """
 
     def __init__(self, folder: Path, split: str) -> None:
@@ -128,13 +129,13 @@ class Documents:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         documents = [Shard(prefix).documents for prefix in self._prefixes]
-        queue = [(0.5 / number, place, 0) for place, number in enumerate(documents) if number]
+        queue = [(0.5 / number, shard, 0) for shard, number in enumerate(documents) if number]
         heapq.heapify(queue)
         while queue:
-            _, place, index = queue[0]
-            yield self._document(self._prefixes[place], index)
-            if index + 1 < documents[place]:
-                heapq.heapreplace(queue, ((index + 1.5) / documents[place], place, index + 1))
+            _, shard, index = queue[0]
+            yield self._document(self._prefixes[shard], index)
+            if index + 1 < documents[shard]:
+                heapq.heapreplace(queue, ((index + 1.5) / documents[shard], shard, index + 1))
             else:
                 heapq.heappop(queue)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from palimpsest.replay import pool as replay_pool
-from palimpsest.replay.pool import Balanced, Mixture, Order, Part
-from palimpsest.replay.schedule import schedule
+from palimpsest.replay.pool_plan import open_pool
+from palimpsest.replay.samplers import OrderPrefix, Sampler, SequenceOrder, new_sequences
+from palimpsest.replay.schedule import Schedule
 from palimpsest.tokens.sequences import Sequences
 
 Rows = tuple[np.ndarray, np.ndarray]
@@ -28,8 +29,11 @@ class Batches:
     def __init__(self, spec: dict[str, Any], tokens: dict[str, Path], pool: Path | None) -> None:
         train, replay = spec["train"], spec["replay"] or {"rate": "0", "accounting": "add"}
         self.context_length: int = train["context_length"]
-        self.schedule = schedule(
-            sum(new["budget"] for new in spec["new"]), train["batch_size"], replay["rate"], replay["accounting"]
+        self.schedule = Schedule.for_budget(
+            sum(new["budget"] for new in spec["new"]),
+            batch_size=train["batch_size"],
+            replay_rate=Decimal(replay["rate"]),
+            accounting=replay["accounting"],
         )
         languages = dict.fromkeys(past["language"] for past in [*spec["new"], *spec["past"]])
         self._sequences = {
@@ -38,13 +42,13 @@ class Batches:
         # Joint training replays nothing: its budgets are what it draws. A stage draws what replay leaves of its own.
         drawn = [new["budget"] for new in spec["new"]] if len(spec["new"]) > 1 else [self.schedule.new]
         parts = [
-            Part(Order(new["language"], len(self._sequences[new["language"]]), spec["seed"]), used)
+            OrderPrefix(SequenceOrder(new["language"], len(self._sequences[new["language"]]), spec["seed"]), used)
             for new, used in zip(spec["new"], drawn, strict=True)
         ]
         # By language, how often the stage goes through its new text.
         self.epochs = {part.order.language: part.used / part.order.sequences for part in parts}
-        self._new = replay_pool.new_sequences(parts, spec["seed"], spec["stage"])
-        self._pool = replay_pool.load(pool, self._sequences) if pool else None
+        self._new = new_sequences(parts, spec["seed"], spec["stage"])
+        self._pool = open_pool(pool, self._sequences) if pool else None
 
     def __len__(self) -> int:
         return self.schedule.steps
@@ -77,10 +81,10 @@ class Batches:
                     coming = reader.submit(self.share, step, rank, ranks)
                 yield rows
 
-    def _read(self, source: Mixture | Balanced, ordinals: range) -> np.ndarray:
+    def _read(self, source: Sampler, ordinals: range) -> np.ndarray:
         which, sequences = source.draw(np.arange(ordinals.start, ordinals.stop, dtype=np.int64))
         rows = np.empty((len(which), self.context_length + 1), dtype=np.int64)
-        for index, part in enumerate(source.parts):
+        for index, part in enumerate(source.prefixes):
             chosen = which == index
             rows[chosen] = self._sequences[part.order.language].read(sequences[chosen])
         return rows

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from palimpsest.artifact import atomic_file
-from palimpsest.replay.schedule import schedule
+from palimpsest.replay.schedule import Schedule
 from palimpsest.train.metrics_log import read as read_metrics
 
 CARD = "README.md"
@@ -77,7 +77,12 @@ def _rows(spec: dict[str, Any]) -> list[_Row]:
     }
     rows = []
     for stage in [*spec["past"], own]:
-        row = schedule(stage["budget"], train["batch_size"], stage["rate"], stage["accounting"])
+        row = Schedule.for_budget(
+            stage["budget"],
+            batch_size=train["batch_size"],
+            replay_rate=Decimal(stage["rate"]),
+            accounting=stage["accounting"],
+        )
         languages = tuple(stage.get("languages") or [stage["language"]])
         rows.append(_Row(languages, row.new, row.replayed, stage["rate"], stage["accounting"]))
     return rows

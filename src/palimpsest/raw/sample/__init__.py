@@ -3,7 +3,7 @@
 It is for trying out and for tests, and scales to any size; nothing learnt on it is a research result.
 """
 
-from palimpsest.raw.sample.generate import Sample, documents
-from palimpsest.raw.sample.question import cloze
+from palimpsest.raw.sample.cloze_questions import cloze_questions
+from palimpsest.raw.sample.sample_documents import SampleDocument, sample_documents
 
-__all__ = ["Sample", "cloze", "documents"]
+__all__ = ["SampleDocument", "cloze_questions", "sample_documents"]

@@ -1,0 +1,138 @@
+"""The rows of a dataset's file as lines ``{"id", "text"}``, bad ones too, so that cleaning sees and counts them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from palimpsest.errors import DataError
+from palimpsest.file_types import Format, endings, file_type
+from palimpsest.raw.decompress import decompressed
+
+# More than cleaning takes as one record: of a longer line this much is written, for cleaning to turn down as too long.
+LINE_BYTES = 24 << 20
+_BOM = b"\xef\xbb\xbf"
+_FORMATS = (Format.PARQUET, Format.JSON_LINES, Format.JSON)
+
+
+@dataclass
+class RecordStatistics:
+    """Rows that have text, and the keys of the first row, by which to say what else there is."""
+
+    texts: int = 0
+    keys: list[str] = field(default_factory=list)
+
+
+def read_records(file: BinaryIO, name: str, text: str, id_key: str, tally: RecordStatistics) -> Iterator[bytes]:
+    """The rows of one file in its order. A row without id is named by file and place, from 1.
+
+    Raises DataError for a file of an unknown type, damaged, cut short, or without the text column. Memory: a page of
+    Parquet for each column and 512 rows, or LINE_BYTES.
+    """
+    found = file_type(name)
+    if found is None or found.format not in _FORMATS:
+        raise DataError(
+            f"{name}: unknown file type; names of a dataset's files must end in {endings(*_FORMATS)}; "
+            "set the source's files to such a glob"
+        )
+    read = _parquet if found.format is Format.PARQUET else _json_lines
+    return read(file, name, text, id_key, tally)
+
+
+def _json_lines(file: BinaryIO, name: str, text: str, id_key: str, tally: RecordStatistics) -> Iterator[bytes]:
+    for number, line in enumerate(_lines(file, name), 1):
+        try:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            row = None
+        if not isinstance(row, dict):
+            # As it is: what cannot be understood here cannot be there, where it is counted.
+            yield line + b"\n"
+            continue
+        tally.keys = tally.keys or list(row)
+        value = row.get(text)
+        tally.texts += isinstance(value, str) and bool(value)
+        yield orjson.dumps({"id": _named(row.get(id_key), name, number), "text": value}) + b"\n"
+
+
+def _named(value: Any, name: str, number: int) -> str:
+    told = isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+    return str(value) if told else f"{name}:{number}"
+
+
+def _lines(file: BinaryIO, name: str) -> Iterator[bytes]:
+    """The lines that are not blank, without line ends, none longer than LINE_BYTES."""
+    rest, start = bytearray(), True
+    for _, piece in decompressed(file, name):
+        if start and piece:
+            piece, start = piece.removeprefix(_BOM), False
+        *ends, tail = piece.split(b"\n")
+        for end in ends:
+            _append(rest, end)
+            if line := bytes(rest).strip(b"\r \t"):
+                yield line
+            rest.clear()
+        _append(rest, tail)
+    if line := bytes(rest).strip(b"\r \t"):
+        yield line
+
+
+def _append(rest: bytearray, piece: bytes) -> None:
+    rest += piece[: LINE_BYTES - len(rest)]
+
+
+def _parquet(file: BinaryIO, name: str, text: str, id_key: str, tally: RecordStatistics) -> Iterator[bytes]:
+    number = 0
+    try:
+        with pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True) as whole:
+            columns = _columns(name, whole.schema_arrow, text, id_key)
+            for batch in whole.iter_batches(batch_size=512, columns=columns, use_threads=False):
+                texts = _as_bytes(batch.column(text)).to_pylist()
+                ids = _as_bytes(batch.column(id_key)).to_pylist() if id_key in columns else [None] * len(texts)
+                for value, given in zip(texts, ids, strict=True):
+                    number += 1
+                    given = given.decode(errors="replace") if isinstance(given, bytes) else given
+                    tally.texts += bool(value)
+                    yield _line(_named(given, name, number), value)
+    except pa.ArrowException as error:
+        raise DataError(f"{name}: not a whole Parquet file, after row {number} ({error}); fetch it again") from None
+    except OSError as error:
+        # Arrow's own errors of reading have no number; those of a disk or a network do, and are not the file's.
+        if error.errno is not None:
+            raise
+        raise DataError(f"{name}: damaged after row {number} ({error}); fetch it again") from None
+
+
+def _columns(name: str, schema: Any, text: str, id_key: str) -> list[str]:
+    if text not in schema.names:
+        raise DataError(
+            f"{name}: no column {text!r} for the text; it has {', '.join(schema.names)}; "
+            "set the source's text to one of them"
+        )
+    if not _holds_text(kind := schema.field(text).type):
+        raise DataError(f"{name}: column {text!r} holds {kind}, expected strings; set the source's text to another one")
+    return [text, id_key] if id_key in schema.names and id_key != text else [text]
+
+
+def _holds_text(kind: Any) -> bool:
+    return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
+def _as_bytes(column: Any) -> Any:
+    """As bytes, so that one string of invalid UTF-8 is one bad row and not the end of the file."""
+    return column.cast(pa.large_binary()) if _holds_text(column.type) else column
+
+
+def _line(name: str, text: bytes | None) -> bytes:
+    try:
+        return orjson.dumps({"id": name, "text": text if text is None else text.decode()}) + b"\n"
+    except UnicodeDecodeError as error:
+        # With the bad bytes where they were, for cleaning to find.
+        value = json.dumps(error.object.decode("utf-8", "surrogateescape"), ensure_ascii=False)
+        return b'{"id":%b,"text":%b}\n' % (orjson.dumps(name), value.encode("utf-8", "surrogateescape"))

@@ -1,0 +1,106 @@
+"""The replay pool of a stage as a file: a plan over token shards, which are neither copied nor listed.
+
+``past`` draws every sequence that earlier stages trained on equally often, as an infinite reservoir would; ``balanced``
+draws every past language equally often; ``capacity`` is a reservoir of bounded size, the only scope that lists its
+sequences; ``seen`` adds the sequences of the stage itself as it trains on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from palimpsest import codec
+from palimpsest.artifact import write_json
+from palimpsest.errors import ArtifactError
+from palimpsest.replay.permutation import derive_key
+from palimpsest.replay.samplers import (
+    BalancedSampler,
+    OrderPrefix,
+    ReservoirSampler,
+    Sampler,
+    SeenSampler,
+    SequenceOrder,
+    UniformSampler,
+    new_sequences,
+)
+from palimpsest.replay.schedule import Accounting, Schedule
+from palimpsest.tokens.sequences import Sequences
+
+Scope = Literal["past", "balanced", "capacity", "seen"]
+PLAN = "pool.json"
+RESERVOIR = "reservoir.npy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSource:
+    """A past language: how many sequences its training text has, and how many of them were trained on."""
+
+    language: str
+    sequences: int
+    used: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnStage:
+    """The stage that replays, as its schedule needs it."""
+
+    language: str
+    budget: int
+    batch_size: int
+    rate: Decimal
+    accounting: Accounting
+
+    def schedule(self) -> Schedule:
+        return Schedule.for_budget(
+            self.budget, batch_size=self.batch_size, replay_rate=self.rate, accounting=self.accounting
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolPlan:
+    """The contents of pool.json. ``own`` is there for the scope ``seen`` alone."""
+
+    scope: Scope
+    seed: int
+    stage: int
+    sources: tuple[PoolSource, ...]
+    own: OwnStage | None = None
+
+    def write(self, folder: Path) -> Path:
+        path = folder / PLAN
+        write_json(path, {key: value for key, value in codec.encode(self).items() if value is not None})
+        return path
+
+
+def open_pool(folder: Path, tokens: Mapping[str, Sequences]) -> Sampler:
+    """The sampler of a pool. ``tokens``: the training sequences by language.
+
+    Raises ArtifactError when a language has another number of sequences than when the pool was built.
+    """
+    plan = codec.read(PoolPlan, folder / PLAN)
+    prefixes = [_prefix(source, plan, tokens[source.language], folder) for source in plan.sources]
+    key = derive_key(plan.seed, "pool", plan.stage)
+    if plan.scope == "balanced":
+        return BalancedSampler(prefixes, key)
+    if plan.scope == "capacity":
+        return ReservoirSampler(prefixes, key, np.load(folder / RESERVOIR, allow_pickle=False))
+    if plan.own is not None:
+        schedule, language = plan.own.schedule(), plan.own.language
+        own = OrderPrefix(SequenceOrder(language, len(tokens[language]), plan.seed), schedule.new)
+        return SeenSampler(prefixes, key, new_sequences([own], plan.seed, plan.stage), schedule)
+    return UniformSampler(prefixes, key)
+
+
+def _prefix(source: PoolSource, plan: PoolPlan, tokens: Sequences, folder: Path) -> OrderPrefix:
+    if len(tokens) != source.sequences:
+        raise ArtifactError(
+            f"{folder / PLAN}: built for {source.sequences} sequences of {source.language}, found {len(tokens)}; "
+            "delete the folder and run again"
+        )
+    return OrderPrefix(SequenceOrder(source.language, source.sequences, plan.seed), source.used)

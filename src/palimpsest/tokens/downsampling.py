@@ -1,0 +1,87 @@
+"""How many tokens of each source a language retains, and which documents.
+
+Of a source with ``available`` tokens (``max_tokens`` at most) and weight ``w`` the language retains T · w tokens, with
+the largest T for which no source is repeated: T = min over the sources of available / w. Without weights it retains all
+of ``available``. Tokens are those of training; validation is downsampled by the same fraction. Arithmetic is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from palimpsest.errors import DataError
+from palimpsest.tokens.megatron import Shard, ShardWriter
+
+_CHUNK_TOKENS = 1 << 22
+
+
+def tokens_to_retain(
+    language: str, tokens: Mapping[str, int], sources: Mapping[str, Mapping[str, Any]]
+) -> dict[str, int]:
+    """Source → training tokens to retain, of its ``tokens``. ``sources``: name → weight, max_tokens.
+
+    Raises DataError when a source with a weight has no tokens.
+    """
+    available = {
+        name: tokens[name] if source["max_tokens"] is None else min(tokens[name], source["max_tokens"])
+        for name, source in sources.items()
+    }
+    if any(source["weight"] is None for source in sources.values()):
+        return available
+    if empty := [name for name, count in available.items() if not count]:
+        raise DataError(
+            f"{language}: source {empty[0]!r} has a weight, but cleaning left no training tokens of it; "
+            "see dropped.jsonl.zst of its corpus, or remove the source from corpus.sources"
+        )
+    weights = {name: Fraction(str(source["weight"])) for name, source in sources.items()}
+    total = min(available[name] / weight for name, weight in weights.items())
+    return {name: int(total * weight) for name, weight in weights.items()}
+
+
+class Downsampler:
+    """Chooses documents of a source evenly, in order, from one shard to the next.
+
+    A document is retained when that brings the retained tokens nearest to ``fraction`` of all tokens up to and
+    including it, so after every document the two differ by half of the longest document at most. The retained tokens
+    never exceed ``limit``, if given.
+    """
+
+    def __init__(self, fraction: Fraction, limit: int | None = None) -> None:
+        self._part, self._whole = fraction.numerator, fraction.denominator
+        self._limit = limit
+        self._seen = self._retained = 0
+
+    def mask(self, lengths: np.ndarray) -> np.ndarray:
+        """Which of the next documents, of these lengths in tokens, are retained: bool [documents]."""
+        if self._part == self._whole:
+            return np.ones(len(lengths), dtype=bool)
+        part, whole, seen, retained = self._part, self._whole, self._seen, self._retained
+        limit = self._limit
+        mask = np.zeros(len(lengths), dtype=bool)
+        for index, length in enumerate(lengths.tolist()):
+            seen += length
+            if (2 * retained + length) * whole <= 2 * part * seen and (limit is None or retained + length <= limit):
+                retained += length
+                mask[index] = True
+        self._seen, self._retained = seen, retained
+        return mask
+
+
+def copy_documents(shard: Shard, retained: np.ndarray, prefix: Path) -> None:
+    """Write the ``retained`` documents (bool [documents]) of a shard as another shard.
+
+    Memory: 4 Mi tokens, or one longer document.
+    """
+    ends = np.concatenate([[0], np.cumsum(shard.lengths, dtype=np.int64)])
+    first = 0
+    with ShardWriter(prefix, shard.dtype.name) as writer:
+        while first < shard.documents:
+            last = max(first + 1, int(np.searchsorted(ends, ends[first] + _CHUNK_TOKENS, side="right")) - 1)
+            lengths, chosen = shard.lengths[first:last], retained[first:last]
+            writer.extend(shard.tokens[ends[first] : ends[last]][np.repeat(chosen, lengths)], lengths[chosen])
+            first = last

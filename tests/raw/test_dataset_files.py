@@ -1,0 +1,244 @@
+"""Datasets on the hub, from a real server that imitates it: what is needed of its interface, and how it can fail."""
+
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from palimpsest.artifact import read_manifest
+from palimpsest.errors import DataError
+from palimpsest.raw import dataset_files, http_client
+from palimpsest.raw.build_raw import build_raw
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+NAME = "owner/name"
+ROWS = [{"id": f"doc-{n}", "text": random.Random(n).randbytes(400).hex(), "noise": "x" * 4000} for n in range(900)]
+pytestmark = pytest.mark.usefixtures("impatient")
+
+
+def parquet(rows: list[dict[str, str]]) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), out, row_group_size=100, compression="none", use_dictionary=False)
+    return out.getvalue()
+
+
+FILES = {
+    "README.md": b"---\nlicense: odc-by\n---\n# A set\n",
+    "data/fra_Latn/train/000_00001.parquet": parquet(ROWS[500:]),
+    "data/fra_Latn/train/000_00000.parquet": parquet(ROWS[:500]),
+    "data/fra_Latn/test/000_00000.parquet": parquet([{"id": "test", "text": "a test"}]),
+    "data/deu_Latn/train/000_00000.parquet": parquet([{"id": "german", "text": "ein Text"}]),
+    "lines/a b.jsonl.zst": zstandard.compress(b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)),
+}
+
+
+@pytest.fixture
+def server(hub_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+    hub_server.files |= FILES
+    monkeypatch.setattr(dataset_files, "BLOCK_BYTES", 1 << 15)
+    return hub_server
+
+
+def source(**given: Any) -> dict[str, Any]:
+    shape = {"kind": "hf", "name": "web", "dataset": NAME, "revision": COMMIT, "text": "text", "id": "id"}
+    rest = {"files": "data/fra_Latn/train/*.parquet", "max_documents": None, "max_bytes": None, "licence": None}
+    return shape | rest | {"origin": None, "preset": None} | given
+
+
+def make(tmp_path: Path, **given: Any) -> Any:
+    spec = {"language": "fr", "sources": [source(**given)], "inventory": {}, "revision": 2}
+    return build_raw(spec, tmp_path / "out", tmp_path / "cache")
+
+
+def documents(built: Any) -> list[dict[str, str]]:
+    packed = b"".join(
+        zstandard.ZstdDecompressor().stream_reader(path.open("rb")).read() for path in built.paths("web/part-")
+    )
+    return [json.loads(line) for line in packed.splitlines()]
+
+
+EXPECTED = [{"id": row["id"], "text": row["text"]} for row in ROWS]
+
+
+def test_a_dataset(server: Any, tmp_path: Path) -> None:
+    built = make(tmp_path)
+    assert documents(built) == EXPECTED
+    record = built.counts["sources"]["web"]
+    assert {key: record[key] for key in ("licence", "dataset", "revision", "files", "documents")} == {
+        "licence": "odc-by", "dataset": NAME, "revision": COMMIT, "files": 2, "documents": 900,
+    }  # fmt: skip
+    assert server.web.url.encode() not in (built.folder / "manifest.json").read_bytes()
+    # Of 4.4 MB, the columns that are not asked for mostly stay where they are.
+    assert sum(asked.sent for asked in server.web.log if asked.path.startswith("/cdn/")) < 2_000_000
+    requests = len(server.web.log)
+    assert make(tmp_path).digest == built.digest and len(server.web.log) == requests
+
+
+@pytest.mark.usefixtures("server")
+def test_lines_and_a_name_with_a_space(tmp_path: Path) -> None:
+    assert documents(make(tmp_path, files="lines/*.zst")) == EXPECTED
+
+
+@pytest.mark.parametrize("page", [1, 3, 100])
+def test_the_listing_agrees_with_the_hubs_own_client(server: Any, page: int) -> None:
+    """Peer: huggingface_hub, which reads HF_ENDPOINT when it is imported, lists and reads from the same server."""
+    server.page = page
+    script = (
+        "import json, sys; from huggingface_hub import HfApi, HfFileSystem; name, commit = sys.argv[1:]\n"
+        "tree = HfApi().list_repo_tree(name, recursive=True, revision=commit, repo_type='dataset')\n"
+        "sizes = {entry.path: entry.size for entry in tree if hasattr(entry, 'size')}\n"
+        "print(json.dumps(sizes))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script, NAME, COMMIT],
+        capture_output=True,
+        check=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "0"},
+    )
+    theirs = json.loads(told.stdout)
+    ours = {file.name: file.bytes for file in dataset_files.dataset(source()).files("**")}
+    assert ours == theirs == {name: len(data) for name, data in FILES.items()}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("**/*.parquet", [name for name in sorted(FILES) if name.endswith(".parquet")]),
+        ("data/*/train/*.parquet", ["data/deu_Latn/train/000_00000.parquet", "data/fra_Latn/train/000_00000.parquet",
+                                    "data/fra_Latn/train/000_00001.parquet"]),
+        ("data/fra_Latn/train/000_0000[1-9].parquet", ["data/fra_Latn/train/000_00001.parquet"]),
+        ("data/fra_Latn/test/000_00000.parquet", ["data/fra_Latn/test/000_00000.parquet"]),
+        ("*", ["README.md"]),
+    ],
+)  # fmt: skip
+def test_globs_mean_what_they_mean_in_a_folder(server: Any, tmp_path: Path, pattern: str, expected: list[str]) -> None:
+    server.files |= {".gitattributes": b"", "data/.hidden/train/x.parquet": b""}
+    for name, data in server.files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    assert [file.name for file in dataset_files.dataset(source()).files(pattern)] == expected
+    assert dataset_files.dataset(source()).files(pattern) == dataset_files.dataset(source(dataset=str(tmp_path))).files(
+        pattern
+    )
+
+
+def test_only_the_folder_asked_for_is_listed(server: Any) -> None:
+    dataset_files.dataset(source()).files("data/fra_Latn/train/*.parquet")
+    assert all(
+        asked.path.startswith(f"/api/datasets/{NAME}/tree/{COMMIT}/data/fra_Latn/train") for asked in server.web.log
+    )
+
+
+def busy(page: Any) -> None:
+    page.answer(503, b"busy")
+
+
+def cut(page: Any) -> None:
+    page.answer(200, b"[", length=100)
+
+
+def another_file(page: Any) -> None:
+    start, end = map(int, page.asked.range.removeprefix("bytes=").split("-"))
+    page.answer(206, b"x" * (end + 1 - start), Content_Range=f"bytes {start}-{end}/99999")
+
+
+def test_faults_that_pass(server: Any, tmp_path: Path) -> None:
+    first = "/cdn/data/fra_Latn/train/000_00000.parquet"
+    server.faults = {
+        f"/api/datasets/{NAME}/tree/{COMMIT}/data/fra_Latn/train": [
+            busy,
+            cut,
+            lambda page: page.answer(200, b"no JSON"),
+        ],
+        f"/datasets/{NAME}/resolve/{COMMIT}/data/fra_Latn/train/000_00000.parquet": [busy, None, busy],
+        f"/datasets/{NAME}/resolve/{COMMIT}/README.md": [cut],
+        first: [
+            lambda page: page.file(FILES[first[5:]], cut=1000),
+            lambda page: page.answer(206, b"x", Content_Range=f"bytes 0-0/{len(FILES[first[5:]])}"),
+        ],
+        "/cdn/data/fra_Latn/train/000_00001.parquet": [another_file] * (http_client.ATTEMPTS - 1),
+    }
+    assert documents(make(tmp_path)) == EXPECTED
+    assert not any(server.faults.values())
+
+
+def test_a_hub_that_is_away_ends_in_one_error_and_the_next_run_goes_on(server: Any, tmp_path: Path) -> None:
+    second = "/cdn/data/fra_Latn/train/000_00001.parquet"
+    server.faults = {second: [busy] * http_client.ATTEMPTS}
+    with pytest.raises(DataError) as error:
+        make(tmp_path)
+    for told in (f"{NAME}@{COMMIT[:12]}", "train/000_00001.parquet", "503", "Check the network", "run again"):
+        assert told in str(error.value)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    del server.web.log[:]
+    assert documents(make(tmp_path)) == EXPECTED
+    assert not any("000_00000" in asked.path for asked in server.web.log)
+
+
+@pytest.mark.usefixtures("server")
+def test_no_server_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(DataError, match=rf"{NAME}@.*the list of files: .*refused.*gave up after"):
+        make(tmp_path)
+
+
+def test_a_gated_dataset(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.token = "secret"
+    with pytest.raises(DataError, match=rf"HF_TOKEN is not set.*ask for access on {server.web.url}/datasets/{NAME}"):
+        make(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "wrong")
+    with pytest.raises(DataError, match="HF_TOKEN was refused"):
+        make(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    built = make(tmp_path)
+    assert documents(built) == EXPECTED
+    assert not any(b"secret" in path.read_bytes() for path in built.folder.rglob("*") if path.is_file())
+
+
+def test_the_token_stays_with_the_hub(server: Any, web: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store of files is another host; it is asked without the token."""
+    server.token = "secret"
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    host = server.web.url.replace("127.0.0.1", "localhost")
+    monkeypatch.setenv("HF_ENDPOINT", host)
+    make(tmp_path)
+    assert all("authorization" not in asked.headers for asked in web.log if asked.path.startswith("/cdn/"))
+    assert any("authorization" in asked.headers for asked in web.log)
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"dataset": "owner/other"}, r"owner/other@.*not open to you .*check its name"),
+        ({"revision": "f" * 40}, rf"has no revision {'f' * 40}; see .*/commits/main"),
+        ({"files": "data/ita_Latn/*.parquet"}, r"no such file at this revision"),
+        ({"files": "data/fra_Latn/*.parquet"}, r"files 'data/fra_Latn/\*\.parquet' matches none; check files"),
+        ({"text": "body"}, r"000_00000\.parquet: no column 'body' .* it has id, text, noise"),
+    ],
+)
+def test_what_is_not_there(tmp_path: Path, given: dict[str, str], told: str) -> None:
+    with pytest.raises(DataError, match=told):
+        make(tmp_path, **given)
+
+
+def test_a_server_that_sends_no_ranges(server: Any, tmp_path: Path) -> None:
+    name = "data/fra_Latn/train/000_00000.parquet"
+    server.faults = {f"/cdn/{name}": [lambda page: page.answer(200, FILES[name])]}
+    with pytest.raises(DataError, match="does not send ranges"):
+        make(tmp_path)
+
+
+def test_no_card_is_no_licence(server: Any, tmp_path: Path) -> None:
+    del server.files["README.md"]
+    make(tmp_path)
+    assert read_manifest(tmp_path / "out", "raw").counts["sources"]["web"]["licence"] is None

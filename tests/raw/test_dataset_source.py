@@ -1,0 +1,223 @@
+"""Sources of kind hf from a local folder: formats, quotas, resuming, and a process killed while reading."""
+
+import gzip
+import itertools
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from palimpsest.artifact import read_json
+from palimpsest.errors import DataError
+from palimpsest.raw import dataset_source, parts
+from palimpsest.raw.build_raw import build_raw
+
+Lines = list[dict[str, Any]]
+ROWS: Lines = [{"key": f"doc-{n}", "body": f"Text {n}: «é» 日本\nline", "url": f"u{n}"} for n in range(9)]
+FORMATS = ["data/train-*.parquet", "data/plain-*.jsonl", "data/gzip-*.jsonl.gz", "data/zstd-*.jsonl.zst"]
+EXPECTED = [{"id": row["key"], "text": row["body"]} for row in ROWS]
+
+
+def hf(folder: Path | str, **source: Any) -> dict[str, Any]:
+    shape = {"kind": "hf", "name": "web", "dataset": str(folder), "revision": None, "text": "body", "id": "key"}
+    rest = {"files": FORMATS[0], "max_documents": None, "max_bytes": None, "licence": None, "origin": None}
+    return shape | rest | {"preset": None} | source
+
+
+def spec(*sources: dict[str, Any]) -> dict[str, Any]:
+    return {"language": "en", "sources": list(sources), "inventory": {"web": "hash of its files"}, "revision": 2}
+
+
+def unpack(path: Path) -> Lines:
+    with path.open("rb") as file:
+        return [orjson.loads(line) for line in zstandard.ZstdDecompressor().stream_reader(file).read().splitlines()]
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A hub dataset's layout with the same rows as Parquet and three kinds of JSONL."""
+    data = tmp_path / "set" / "data"
+    data.mkdir(parents=True)
+    (data.parent / "README.md").write_text("---\nlanguage: en\nlicense: odc-by\n---\n# A set\n")
+    # Written in reverse, so that only sorting gives the order.
+    for number, half in ((1, ROWS[5:]), (0, ROWS[:5])):
+        pq.write_table(pa.Table.from_pylist(half), data / f"train-{number:05d}-of-00002.parquet")
+        lines = b"".join(json.dumps(row).encode() + b"\n" for row in half)
+        (data / f"plain-{number}.jsonl").write_bytes(lines)
+        (data / f"gzip-{number}.jsonl.gz").write_bytes(gzip.compress(lines))
+        (data / f"zstd-{number}.jsonl.zst").write_bytes(zstandard.compress(lines))
+    pq.write_table(pa.table({"key": ["other"], "body": ["a test split"]}), data / "test-00000-of-00001.parquet")
+    return data.parent
+
+
+@pytest.mark.parametrize("pattern", FORMATS)
+def test_a_folder_of_the_hubs_layout(folder: Path, tmp_path: Path, pattern: str) -> None:
+    built = build_raw(spec(hf(folder, files=pattern)), tmp_path / "out", tmp_path / "cache")
+    web = built.folder / "web"
+    # A part ends with a file of the dataset, so that a finished one is never touched again.
+    assert [unpack(path) for path in built.paths("web/part-")] == [EXPECTED[:5], EXPECTED[5:]]
+    size = sum(len(orjson.dumps(line)) + 1 for line in EXPECTED)
+    record = {"kind": "hf", "licence": "odc-by", "origin": None, "files": 2, "documents": 9, "bytes": size}
+    assert built.counts == {"sources": {"web": record}}
+    assert set(built.files) == {f"web/{path.name}" for path in web.iterdir()}
+    for path in built.folder.rglob("*"):
+        assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes()
+    assert "dataset" not in built.params["sources"][0]
+
+
+def test_the_licence_given_goes_before_the_cards(folder: Path, tmp_path: Path) -> None:
+    built = build_raw(spec(hf(folder, licence="mine", origin="here")), tmp_path / "out", tmp_path / "cache")
+    assert built.counts["sources"]["web"]["licence"] == "mine"
+    for card, licence in (
+        ("no header", None),
+        ("---\nlicense: [mit, cc0-1.0]\n---", "mit, cc0-1.0"),
+        ("---\n- 1\n---", None),
+    ):
+        (folder / "README.md").write_text(card)
+        built = build_raw(spec(hf(folder)), tmp_path / "other", tmp_path / "cache")
+        assert built.counts["sources"]["web"]["licence"] == licence
+        (built.folder / "web" / "source.json").unlink()
+
+
+@pytest.mark.parametrize("pattern", FORMATS)
+def test_quotas_are_exact(folder: Path, tmp_path: Path, pattern: str) -> None:
+    sizes = [len(orjson.dumps(line)) + 1 for line in EXPECTED]
+    ends = list(itertools.accumulate(sizes))
+    most = [ends[0], ends[3] - 1, ends[3], ends[3] + 1, ends[4], ends[8] - 1, ends[8], ends[8] + 1]
+    cases = [(n, None, n) for n in (1, 4, 5, 6, 9, 10)] + [
+        (None, size, sum(end <= size for end in ends)) for size in most
+    ]
+    for documents, size, expected in [*cases, (4, ends[2], 3), (2, ends[2], 2)]:
+        source = hf(folder, files=pattern, max_documents=documents, max_bytes=size)
+        built = build_raw(spec(source), tmp_path / "out", tmp_path / "cache")
+        found = [line for path in built.paths("web/part-") for line in unpack(path)]
+        assert found == EXPECTED[:expected], (documents, size)
+        record = built.counts["sources"]["web"]
+        assert record["documents"] == len(found) and record["bytes"] == ([0, *ends])[len(found)]
+        assert record["files"] == (1 if documents and documents <= 5 else record["files"])
+
+
+def test_only_what_shapes_the_parts_is_read_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    rows = dataset_source.read_records
+    monkeypatch.setattr(dataset_source, "read_records", lambda *given: (read.append(given[1]), rows(*given))[1])
+    first = build_raw(spec(hf(folder)), tmp_path / "out", tmp_path / "cache")
+    assert len(read) == 2
+    again = build_raw(spec(hf(folder, origin="told later")), tmp_path / "out", tmp_path / "cache")
+    assert len(read) == 2 and again.counts["sources"]["web"]["origin"] == "told later"
+    next(iter(first.paths("web/part-00001"))).unlink()
+    mended = build_raw(spec(hf(folder)), tmp_path / "out", tmp_path / "cache")
+    assert read[2:] == ["data/train-00001-of-00002.parquet"] and mended.digest == first.digest
+    build_raw(spec(hf(folder, id="url")), tmp_path / "out", tmp_path / "cache")
+    build_raw(spec(hf(folder, id="url")) | {"inventory": {"web": "other"}}, tmp_path / "out", tmp_path / "cache")
+    assert len(read) == 7
+
+
+def test_a_torn_journal_and_a_lost_part(folder: Path, tmp_path: Path) -> None:
+    asked = spec(hf(folder, max_documents=7))
+    first = build_raw(asked, tmp_path / "out", tmp_path / "cache")
+    whole = everything(first.folder)
+    journal = first.folder / "web" / dataset_source.JOURNAL
+    for cut in range(1, len(whole["web/read.jsonl"]), 17):
+        (first.folder / "web" / "source.json").unlink()
+        journal.write_bytes(whole["web/read.jsonl"][:-cut])
+        (first.folder / "web" / "part-00007.jsonl.zst").write_bytes(b"stale")
+        (first.folder / "web" / ".part-00001.jsonl.zst.99.tmp").write_bytes(b"stale")
+        build_raw(asked, tmp_path / "out", tmp_path / "cache")
+        assert everything(first.folder) == whole
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ({"text": "content"}, ["'content'", "key, body, url", "set the source's text"]),
+        ({"text": "content", "files": "data/plain-*.jsonl"}, ["'content'", "key, body, url", "check text"]),
+        ({"files": "data/valid-*.parquet"}, ["'data/valid-*.parquet' matches none", "check files"]),
+        ({"files": "data/broken.parquet"}, ["data/broken.parquet", "not a whole Parquet file"]),
+        ({"files": "data/broken.jsonl"}, ["data/broken.jsonl", "check text"]),
+        ({"files": "data/broken.jsonl.gz"}, ["data/broken.jsonl.gz: cut short"]),
+        ({"files": "data/broken.jsonl.zst"}, ["data/broken.jsonl.zst: damaged near byte 0"]),
+        ({"files": "README.md"}, ["README.md: unknown file type"]),
+    ],
+)
+def test_what_cannot_be_used(folder: Path, tmp_path: Path, source: dict[str, Any], told: list[str]) -> None:
+    whole = (folder / "data" / "gzip-0.jsonl.gz").read_bytes()
+    broken = {"parquet": b"PAR1", "jsonl": b"[1]\n", "jsonl.gz": whole[: len(whole) // 2], "jsonl.zst": b"not zstd"}
+    for suffix, data in broken.items():
+        (folder / "data" / f"broken.{suffix}").write_bytes(data)
+    with pytest.raises(DataError) as error:
+        build_raw(spec(hf(folder, **source)), tmp_path / "out", tmp_path / "cache")
+    assert all(part in str(error.value) for part in [str(folder), *told])
+    assert not (tmp_path / "out" / "manifest.json").exists() and not (tmp_path / "out" / "web" / "source.json").exists()
+
+
+def test_a_wrong_column_is_seen_before_all_is_read(folder: Path, tmp_path: Path) -> None:
+    for number in (2, 3):
+        (folder / "data" / f"plain-{number}.jsonl").write_bytes(b'{"other": 1}\n' * 1500)
+    (folder / "data" / "plain-4.jsonl.gz").write_bytes(b"not read")
+    with pytest.raises(DataError, match=r"no row of .* has text under 'content'"):
+        build_raw(spec(hf(folder, text="content", files="data/plain-[234]*")), tmp_path / "out", tmp_path / "cache")
+
+
+PROCESS = """
+import json, sys
+from pathlib import Path
+from palimpsest.raw import parts
+from palimpsest.raw.build_raw import build_raw
+parts.PART_BYTES = 150_000
+build_raw(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[2] + ".cache"))
+"""
+
+
+@pytest.mark.slow
+def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = tmp_path / "set" / "data"
+    data.mkdir(parents=True)
+    for number in range(40):
+        made = random.Random(number)
+        rows = [{"key": f"{number}-{n}", "body": made.randbytes(150).hex()} for n in range(2000)]
+        pq.write_table(pa.Table.from_pylist(rows), data / f"train-{number:02d}.parquet")
+    asked = spec(hf(tmp_path / "set", max_bytes=23_456_789))
+    monkeypatch.setattr(parts, "PART_BYTES", 150_000)
+    whole = everything(build_raw(asked, tmp_path / "whole", tmp_path / "cache").folder)
+    command = [sys.executable, "-c", PROCESS, json.dumps(asked), str(tmp_path / "out")]
+    journal = tmp_path / "out" / "web" / dataset_source.JOURNAL
+    when, kills = random.Random(7), 0
+
+    def done() -> int:
+        return journal.read_bytes().count(b"\n") if journal.exists() else 0
+
+    while True:
+        before = done()
+        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+            until = before + when.randrange(1, 9)
+            while process.poll() is None and done() < until:
+                assert done() >= min(before, 1), "finished files were read again"
+                time.sleep(0.001)
+            time.sleep(when.uniform(0, 0.05))
+            if process.poll() is not None:
+                break
+            os.kill(process.pid, signal.SIGKILL)
+            kills += 1
+        assert done() >= before
+    assert kills >= 4
+    assert subprocess.run(command, check=False).returncode == 0
+    assert everything(tmp_path / "out") == whole
+    assert read_json(tmp_path / "out" / "manifest.json")["counts"]["sources"]["web"]["bytes"] <= 23_456_789

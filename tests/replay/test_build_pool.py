@@ -1,0 +1,247 @@
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from palimpsest.artifact import read_json
+from palimpsest.errors import ArtifactError
+from palimpsest.replay.build_pool import build_pool
+from palimpsest.replay.permutation import derive_key
+from palimpsest.replay.pool_plan import open_pool
+from palimpsest.replay.reservoir import retained
+from palimpsest.replay.samplers import (
+    BalancedSampler,
+    OrderPrefix,
+    ReservoirSampler,
+    SeenSampler,
+    SequenceOrder,
+    UniformSampler,
+    new_sequences,
+)
+from palimpsest.replay.schedule import Schedule
+from palimpsest.tokens.sequences import Sequences
+from palimpsest.train.data import Batches
+
+CONTEXT, BATCH = 16, 4
+
+
+def prefix(language: str, sequences: int, used: int, seed: int = 0) -> OrderPrefix:
+    return OrderPrefix(SequenceOrder(language, sequences, seed), used)
+
+
+def prefixes() -> list[OrderPrefix]:
+    return [prefix("en", 90, 60), prefix("fr", 40, 40), prefix("de", 500, 20)]
+
+
+def draws(source, count):
+    which, sequences = source.draw(np.arange(count))
+    return list(zip(which.tolist(), sequences.tolist(), strict=True))
+
+
+def test_past_pool_holds_exactly_what_was_trained_on_and_repeats_nothing_before_all_is_drawn():
+    trained = {
+        (index, sequence)
+        for index, part in enumerate(prefixes())
+        for sequence in part.order(np.arange(part.used)).tolist()
+    }
+    drawn = draws(UniformSampler(prefixes(), 5), 360)
+    for epoch in range(3):
+        assert sorted(drawn[120 * epoch : 120 * (epoch + 1)]) == sorted(trained)
+    assert drawn[:120] != drawn[120:240]
+
+
+def test_past_draws_are_uniform_as_those_of_a_brute_force_reservoir():
+    """How often each sequence is among the first 30 draws: ours and a reservoir's (algorithm R) are both flat."""
+    size, wanted, runs = 120, 30, 1500
+    ours, reservoir = np.zeros(size), np.zeros(size)
+    starts = np.cumsum([0, 60, 40, 20])
+    for seed in range(runs):
+        mixture = UniformSampler(prefixes(), seed)
+        inverse = [np.argsort(part.order(np.arange(part.order.sequences))) for part in mixture.prefixes]
+        for which, sequence in draws(mixture, wanted):
+            ours[starts[which] + inverse[which][sequence]] += 1
+        rng, kept = np.random.default_rng(seed), list(range(wanted))
+        for item in range(wanted, size):
+            if (place := rng.integers(0, item + 1)) < wanted:
+                kept[place] = item
+        reservoir[kept] += 1
+    # Draws without replacement vary less than independent ones, by the share that is left behind.
+    for counts in (ours, reservoir):
+        expected = runs * wanted / size
+        statistic = ((counts - expected) ** 2 / expected).sum() / (1 - wanted / size)
+        assert stats.chi2.sf(statistic, size - 1) > 1e-3
+    assert stats.ks_2samp(ours, reservoir).pvalue > 1e-3
+
+
+def test_a_random_place_in_the_epoch_is_uniform_over_sequences():
+    first = np.array([draws(UniformSampler(prefixes(), seed), 1)[0][0] for seed in range(3000)])
+    assert stats.chisquare(np.bincount(first, minlength=3), [1500, 1000, 500]).pvalue > 1e-3
+
+
+def test_balanced_pool_takes_every_language_equally_often():
+    which, sequences = BalancedSampler(prefixes(), 5).draw(np.arange(300))
+    assert np.bincount(which).tolist() == [100, 100, 100]
+    smallest = sequences[which == 2]
+    assert len(set(smallest[:20].tolist())) == 20
+    assert set(smallest.tolist()) == set(prefixes()[2].order(np.arange(20)).tolist())
+
+
+def test_an_order_shuffles_each_epoch_anew_and_differs_by_language_and_seed():
+    order = SequenceOrder("en", 50, 1)
+    epochs = order(np.arange(100)).reshape(2, 50)
+    assert np.array_equal(np.sort(epochs), np.tile(np.arange(50), (2, 1)))
+    assert not np.array_equal(epochs[0], epochs[1])
+    for other in (SequenceOrder("fr", 50, 1), SequenceOrder("en", 50, 2)):
+        assert not np.array_equal(other(np.arange(50)), epochs[0])
+
+
+def spec(**changes):
+    past = [
+        {"language": "en", "budget": 24, "rate": "0", "accounting": "add"},
+        {"language": "fr", "budget": 24, "rate": "0.25", "accounting": "replace"},
+    ]
+    values = {
+        "stage": 3,
+        "seed": 1,
+        "language": "de",
+        "context_length": CONTEXT,
+        "batch_size": BATCH,
+        "budget": 24,
+        "past": past,
+    }
+    return values | {"rate": "0.25", "accounting": "add", "scope": "past", "revision": 1} | changes
+
+
+def test_build_and_load(tokens, tmp_path):
+    manifest = build_pool(spec(), tokens, tmp_path)
+    used = [source["used"] for source in read_json(tmp_path / "pool.json")["sources"]]
+    assert used == [24, 18]  # replace: a quarter of the 24 were replayed
+    assert manifest.counts["sequences"] == 42
+    assert manifest.counts["draws"] == 7  # 24 new sequences: T = ⌊23/0.75⌋ + 1 = 31
+    sequences = {language: Sequences(folder, "train", CONTEXT) for language, folder in tokens.items()}
+    loaded = open_pool(tmp_path, sequences)
+    by_hand = UniformSampler(
+        [
+            OrderPrefix(SequenceOrder("en", len(sequences["en"]), 1), 24),
+            OrderPrefix(SequenceOrder("fr", len(sequences["fr"]), 1), 18),
+        ],
+        0,
+    )
+    assert sorted(draws(loaded, 42)) == sorted(draws(by_hand, 42))
+
+
+def test_a_pool_of_other_shards_is_refused(tokens, tmp_path):
+    build_pool(spec(), tokens, tmp_path)
+    with pytest.raises(ArtifactError, match="built for"):
+        open_pool(tmp_path, {language: Sequences(folder, "train", 8) for language, folder in tokens.items()})
+
+
+def training_rows(tokens, language):
+    """Every training sequence, cut out of the shard by hand."""
+    ids = np.frombuffer((tokens[language] / "train-00000.bin").read_bytes(), "<u2").astype(np.int64)
+    return {ids[at : at + CONTEXT + 1].tobytes() for at in range(0, len(ids) - CONTEXT, CONTEXT)}
+
+
+@pytest.fixture
+def sequences(tokens):
+    return {language: Sequences(folder, "train", CONTEXT) for language, folder in tokens.items()}
+
+
+def test_a_reservoir_of_some_of_what_was_trained_on(tokens, sequences, tmp_path):
+    whole = build_pool(spec(), tokens, tmp_path / "whole")
+    assert whole.counts["sequences"] == 42
+    trained = set(draws(open_pool(tmp_path / "whole", sequences), 42))
+    manifest = build_pool(spec(scope="capacity", capacity=15), tokens, tmp_path / "some")
+    assert manifest.counts["sequences"] == 15 and set(manifest.files) == {"pool.json", "reservoir.npy"}
+    drawn = draws(open_pool(tmp_path / "some", sequences), 45)
+    held = set(drawn[:15])
+    assert len(held) == 15 and held < trained
+    assert all(set(drawn[at : at + 15]) == held for at in (15, 30))  # each once before any again
+    build_pool(spec(scope="capacity", capacity=100), tokens, tmp_path / "all")
+    assert set(draws(open_pool(tmp_path / "all", sequences), 42)) == trained
+
+
+def test_a_reservoir_is_carried_from_stage_to_stage(tokens, sequences, tmp_path):
+    """What the third stage holds of the first language, the second held too."""
+    held = {}
+    for stage in (2, 3):
+        asked = spec(stage=stage, past=spec()["past"][: stage - 1], scope="capacity", capacity=15)
+        build_pool(asked, tokens, tmp_path / str(stage))
+        held[stage] = set(draws(open_pool(tmp_path / str(stage), sequences), 15))
+    assert 0 < len([draw for draw in held[3] if draw[0] == 0]) < 15
+    assert {draw for draw in held[3] if draw[0] == 0} < held[2]
+
+
+def test_every_past_sequence_is_equally_likely_to_be_drawn_from_a_reservoir():
+    runs, wanted, size = 3000, 10, 120
+    counts = np.zeros(size)
+    starts = np.cumsum([0, 60, 40, 20])
+    for seed in range(runs):
+        held = ReservoirSampler(prefixes(), seed, retained(size, 15, derive_key(seed, "reservoir")))
+        for which, sequence in draws(held, wanted):
+            part = held.prefixes[which]
+            counts[starts[which] + np.flatnonzero(part.order(np.arange(part.used)) == sequence)[0]] += 1
+    expected = runs * wanted / size
+    statistic = ((counts - expected) ** 2 / expected).sum() / (1 - wanted / size)
+    assert stats.chi2.sf(statistic, size - 1) > 1e-3
+
+
+def stage_spec(replay):
+    """A second stage, fr after en, as training is told."""
+    train = {"context_length": CONTEXT, "batch_size": BATCH}
+    past = [{"language": "en", "budget": 12, "rate": "0", "accounting": "add"}]
+    new = [{"language": "fr", "budget": 40}]
+    return {"stage": 2, "seed": 1, "new": new, "past": past, "replay": replay, "train": train}
+
+
+@pytest.mark.parametrize("scope", ["past", "balanced", "seen", "capacity"])
+def test_only_what_was_trained_on_before_is_replayed_and_no_held_out_text(tokens, tmp_path, scope):
+    replay = {"rate": "0.4", "accounting": "add", "scope": scope, "capacity": 7 if scope == "capacity" else None}
+    asked = stage_spec(replay)
+    of_pool = {key: asked[key] for key in ("stage", "seed", "past")} | asked["train"] | asked["new"][0] | replay
+    build_pool(of_pool, {"en": tokens["en"]}, tmp_path)
+    batches = Batches(asked, tokens, tmp_path)
+    before = stage_spec(None) | {"stage": 1, "new": [{"language": "en", "budget": 12}], "past": []}
+    first = Batches(before, tokens, None)
+    allowed = {row.tobytes() for step in range(len(first)) for row in first[step][0]}
+    assert allowed <= training_rows(tokens, "en") and len(allowed) == 12
+    own = 0
+    for step in range(len(batches)):
+        rows, old = batches[step]
+        for row in rows[old]:
+            assert row.tobytes() in allowed
+            own += row.tobytes() in training_rows(tokens, "fr")
+        if scope == "seen":  # only after the batch: not a sequence of the same batch
+            allowed |= {row.tobytes() for row in rows[~old]}
+    assert (own > 0) == (scope == "seen")
+
+
+def test_seen_draws_are_uniform_over_past_and_own_sequences():
+    """The last replayed ordinal of batch 5, over many seeds: 60, 40 and 20 of the past, 15 of the stage itself."""
+    schedule = Schedule.for_budget(24, batch_size=BATCH, replay_rate=Decimal("0.25"), accounting="add")
+    ordinal = np.array([schedule.batch(5).replayed.stop - 1])
+    assert schedule.new_before(ordinal) == [15]
+    counts = {}
+    for seed in range(5000):
+        own = new_sequences([OrderPrefix(SequenceOrder("ar", 300, seed), schedule.new)], seed, 4)
+        sampler = SeenSampler(prefixes(), derive_key(seed, "pool"), own, schedule)
+        which, sequence = (int(drawn[0]) for drawn in sampler.draw(ordinal))
+        part = prefixes()[which] if which < 3 else None
+        known = part.order(np.arange(part.used)) if part else own.draw(np.arange(15)).sequences
+        position = which, int(np.flatnonzero(known == sequence)[0])
+        counts[position] = counts.get(position, 0) + 1
+    assert len(counts) == 120 + 15
+    assert stats.chisquare(list(counts.values())).pvalue > 1e-3
+
+
+def test_seen_is_a_pure_function_of_the_ordinal(tokens, sequences, tmp_path):
+    build_pool(spec(scope="seen", language="de"), tokens, tmp_path)
+    loaded = open_pool(tmp_path, sequences)
+    whole = draws(loaded, 7)
+    assert [draws_at(open_pool(tmp_path, sequences), at) for at in reversed(range(7))] == whole[::-1]
+
+
+def draws_at(source, ordinal):
+    which, sequence = source.draw(np.array([ordinal]))
+    return int(which[0]), int(sequence[0])

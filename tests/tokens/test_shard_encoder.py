@@ -1,0 +1,178 @@
+"""What happens when the engine is wrong: it is said, the shard is right all the same, and its bytes do not tell."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from palimpsest.artifact import read_manifest
+from palimpsest.tokens import encoders, shard_encoder
+from palimpsest.tokens.build_tokens import build_tokens
+from palimpsest.tokens.encoders import EncodedBatch, FastEncoder, ReferenceEncoder
+from palimpsest.tokens.shard_encoder import ShardEncoder
+
+Writer = Callable[..., Path]
+Spec = Callable[..., dict[str, Any]]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, write_corpus: Writer) -> Path:
+    """Two shards, of documents that can be told apart; the second has a long one that is sampled, document 256."""
+    train = [[f"first shard, document {i}" for i in range(40)], [f"another {i}" for i in range(300)]]
+    train[1][256] = "A long document. " * 1000
+    return write_corpus(tmp_path / "corpus" / "en", train=train, validation=[["held out", ""]])
+
+
+@pytest.fixture
+def right(
+    tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, bytes]:
+    """The files that the reference writes."""
+    with monkeypatch.context() as patch:
+        patch.setattr(shard_encoder, "fast_encoder", lambda *_: None)
+        build_tokens(tokens_spec("en"), corpus, trained, tmp_path / "right")
+    return content(tmp_path / "right")
+
+
+def other_ids(encoded: EncodedBatch) -> EncodedBatch:
+    """As many tokens and bytes in the first document, in another order: only the comparison can tell."""
+    ids = encoded.ids.copy()
+    ids[:2] = ids[1], ids[0]
+    return EncodedBatch(ids=ids, lengths=encoded.lengths)
+
+
+def lost_token(encoded: EncodedBatch) -> EncodedBatch:
+    lengths = encoded.lengths.copy()
+    lengths[-1] -= 1
+    return EncodedBatch(ids=encoded.ids[:-1], lengths=lengths)
+
+
+def beyond_vocabulary(encoded: EncodedBatch) -> EncodedBatch:
+    return EncodedBatch(ids=encoded.ids + np.uint32(70_000), lengths=encoded.lengths)
+
+
+def lie(monkeypatch: pytest.MonkeyPatch, text: str, change: Callable[[EncodedBatch], EncodedBatch]) -> list[str]:
+    """Make the engine wrong about batches that begin with ``text``; returns the list of first texts it is given."""
+    asked: list[str] = []
+    honest = FastEncoder.encode
+
+    def encode(self: FastEncoder, texts: list[str]) -> EncodedBatch:
+        asked.append(texts[0])
+        encoded = honest(self, texts)
+        return change(encoded) if texts[0].startswith(text) else encoded
+
+    monkeypatch.setattr(FastEncoder, "encode", encode)
+    return asked
+
+
+def test_the_engine_writes_what_the_reference_writes(
+    tmp_path: Path, corpus: Path, trained: Path, right: dict[str, bytes], tokens_spec: Spec
+) -> None:
+    build_tokens(tokens_spec("en"), corpus, trained, tmp_path / "out")
+    assert content(tmp_path / "out") == right
+
+
+@pytest.mark.parametrize(
+    ("text", "change", "shard", "reason"),
+    [
+        ("first shard", other_ids, "given-00000", "other ids than those of tokenizers for document 0"),
+        ("first shard", lost_token, "given-00000", "the tokens of document 39 have more or fewer bytes"),
+        ("first shard", beyond_vocabulary, "given-00000", "the tokens of document 0 have more or fewer"),
+        # Encoded a second time, cut: the ids of the whole text are in a batch that does not begin with it.
+        ("A long document", other_ids, "given-00001", "other ids than those of tokenizers for document 256"),
+    ],
+)
+def test_a_wrong_shard_is_encoded_again(
+    tmp_path: Path,
+    corpus: Path,
+    trained: Path,
+    right: dict[str, bytes],
+    tokens_spec: Spec,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    text: str,
+    change: Callable[[EncodedBatch], EncodedBatch],
+    shard: str,
+    reason: str,
+) -> None:
+    lie(monkeypatch, text, change)
+    with caplog.at_level(logging.WARNING):
+        build_tokens(tokens_spec("en"), corpus, trained, tmp_path / "out")
+    assert content(tmp_path / "out") == right
+    (record,) = caplog.records
+    assert f"train/{shard}.jsonl.zst" in record.getMessage() and reason in record.getMessage()
+
+
+def test_a_wrong_engine_is_not_asked_again(
+    tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Spec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = lie(monkeypatch, "", lost_token)
+    build_tokens(tokens_spec("en"), corpus, trained, tmp_path / "out")
+    assert len(asked) == 1
+
+
+class PanicException(BaseException):
+    """What a panic in Rust looks like."""
+
+
+@pytest.mark.parametrize("error", [PanicException("index out of bounds"), ValueError("match limit exceeded")])
+def test_a_panic_is_caught(
+    tmp_path: Path,
+    corpus: Path,
+    trained: Path,
+    right: dict[str, bytes],
+    tokens_spec: Spec,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: BaseException,
+) -> None:
+    class Broken:
+        def encode_batch_flat(self, *_: object, **__: object) -> None:
+            raise error
+
+        def no_truncation(self) -> None: ...
+
+    class Library:
+        class Tokenizer:
+            from_file = staticmethod(lambda _: Broken())
+
+    monkeypatch.setattr(encoders, "fastokens", Library)
+    build_tokens(tokens_spec("en"), corpus, trained, tmp_path / "out")
+    assert content(tmp_path / "out") == right
+    assert str(error) in caplog.text and "tokenizers encodes this shard again" in caplog.text
+
+
+def test_running_out_of_memory_is_no_reason_to_go_on(trained: Path) -> None:
+    engine = FastEncoder(trained / "tokenizer.json", ReferenceEncoder(trained / "tokenizer.json"))
+
+    class Full:
+        def encode_batch_flat(self, *_: object, **__: object) -> None:
+            raise MemoryError
+
+    engine._tokenizer = Full()  # type: ignore[assignment]
+    with pytest.raises(MemoryError):
+        engine.encode(["a"])
+
+
+def test_how_much_is_sampled(
+    trained: Path, tmp_path: Path, write_corpus: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first eight documents and every 128th after, the first 8,192 characters: under one per cent of a shard."""
+    documents = [f"{i} " + "word " * (i % 3000) for i in range(2000)]
+    corpus = write_corpus(tmp_path / "en", train=[documents], validation=[[]])
+    seen: list[str] = []
+    honest = ReferenceEncoder.encode
+    monkeypatch.setattr(ReferenceEncoder, "encode", lambda self, texts: seen.extend(texts) or honest(self, texts))
+    encoder = ShardEncoder(read_manifest(trained, "tokenizer"))
+    encoder.write(corpus / "train" / "given-00000.jsonl.zst", tmp_path / "s")
+    assert [int(text.split()[0]) for text in seen] == [*range(8), *range(128, 2000, 128)]
+    assert max(map(len, seen)) == 8192 and sum(map(len, seen)) < sum(map(len, documents)) / 100
