@@ -48,7 +48,8 @@ def _pool_spec(of):
     settings = of["train"]
     return {
         "stage": of["stage"], "seed": of["seed"], "context_length": settings["context_length"],
-        "batch_size": settings["batch_size"], "budget": of["new"][0]["budget"], "past": of["past"], **of["replay"],
+        "batch_size": settings["batch_size"], "language": of["new"][0]["language"], "budget": of["new"][0]["budget"],
+        "past": of["past"], **of["replay"],
     }  # fmt: skip
 
 
