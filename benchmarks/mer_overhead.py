@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import conclude
-from palimpsest.model.hf_checkpoint import initial_model
+from palimpsest.model.hf_checkpoint import random_llama
+from palimpsest.model.llama_config import llama_config
 from palimpsest.params import Model
 from palimpsest.train.reptile import Reptile
 
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
     shape = Model(preset=options.preset).shape | {"tie_embeddings": False}
-    model = initial_model(shape, _CONTEXT, _VOCABULARY, 0, 0)
+    model = random_llama(llama_config(shape, context_length=_CONTEXT, vocab_size=_VOCABULARY), 0, 0)
     weights = list(model.parameters())
     optimizer = torch.optim.AdamW(weights, fused=True)
     rows = torch.randint(0, _VOCABULARY, (_BATCH, _CONTEXT + 1))

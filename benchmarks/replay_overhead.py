@@ -19,7 +19,8 @@ from torch.nn import functional as F
 
 from benchmarks import conclude
 from benchmarks.training_data import LANGUAGES, drop, lineage, token_folder
-from palimpsest.model.hf_checkpoint import initial_model
+from palimpsest.model.hf_checkpoint import random_llama
+from palimpsest.model.llama_config import llama_config
 from palimpsest.params import Model
 from palimpsest.replay.build_pool import build_pool
 from palimpsest.train.data import Batches
@@ -68,7 +69,7 @@ class Training:
 
     def __init__(self, preset: str, context_length: int) -> None:
         shape = Model(preset=preset).shape | {"tie_embeddings": False}
-        self._model = initial_model(shape, context_length, _VOCABULARY, 0, 0)
+        self._model = random_llama(llama_config(shape, context_length=context_length, vocab_size=_VOCABULARY), 0, 0)
         self._optimizer = torch.optim.AdamW(self._model.parameters(), fused=True)
 
     def step(self, batches: Batches, step: int) -> Pair:

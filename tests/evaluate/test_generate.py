@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 from palimpsest.artifact import read_manifest, write_manifest
 from palimpsest.evaluate import checkpoint as evaluation
 from palimpsest.evaluate.generate import beginning, greedy, write_samples
-from palimpsest.model.hf_checkpoint import load_model
+from palimpsest.model.hf_checkpoint import load_model, load_transformers_model
 from palimpsest.tokens.megatron import ShardWriter
 
 CONTEXT = 96
@@ -36,10 +36,12 @@ def tokenizer(byte_level: Path) -> Tokenizer:
     return Tokenizer.from_file(str(byte_level / "tokenizer.json"))
 
 
-def test_within_the_context_it_is_what_transformers_generates(model: Any, tokenizer: Tokenizer) -> None:
+def test_within_the_context_it_is_what_transformers_generates(
+    model: Any, checkpoint: Path, tokenizer: Tokenizer
+) -> None:
     prompt = [0, *tokenizer.encode(TEXTS[0]).ids[:20]]
     ids = torch.tensor([prompt])
-    theirs = model.generate(
+    theirs = load_transformers_model(checkpoint, torch.device("cpu")).generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=50, do_sample=False, use_cache=True, pad_token_id=0
     )
     assert greedy(model, prompt, 50, 0, CONTEXT) == theirs[0, len(prompt) :].tolist()

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from palimpsest.model.flops import forward_flops_per_token, training_flops_per_token
-from palimpsest.model.hf_checkpoint import initial_model
+from palimpsest.model.llama_config import llama_config
 from palimpsest.params.training import PRESETS
 
 LLAMA_3 = 128_256  # entries of the vocabulary that the paper uses
@@ -69,7 +69,7 @@ def test_grouped_queries_and_heads_of_their_own_width() -> None:
 def test_the_model_that_training_builds_counts_the_same_tied_and_untied() -> None:
     shape = {"layers": 2, "width": 32, "heads": 2, "ffn": 48}
     tied, untied = (
-        initial_model(shape | {"tie_embeddings": tie}, 16, 97, 0, seed=0).config for tie in (True, False)
+        llama_config(shape | {"tie_embeddings": tie}, context_length=16, vocab_size=97) for tie in (True, False)
     )  # fmt: skip
     # By hand: two blocks of four 32 × 32 projections, three 32 × 48 matrices, 2 · 16 · 32 for attention; then 32 × 97.
     by_hand = 2 * (2 * (4 * 32 * 32 + 3 * 32 * 48 + 2 * 16 * 32) + 32 * 97)

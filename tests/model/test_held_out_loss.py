@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from palimpsest.model.held_out_loss import document_losses, take_documents
-from palimpsest.model.hf_checkpoint import initial_model
+from palimpsest.model.hf_checkpoint import random_llama
+from palimpsest.model.llama_config import llama_config
 
 SHAPE = {"layers": 2, "width": 32, "heads": 2, "ffn": 48, "tie_embeddings": False}
 VOCAB, CONTEXT = 97, 16
@@ -11,7 +12,7 @@ VOCAB, CONTEXT = 97, 16
 
 @pytest.fixture(scope="module")
 def model():
-    return initial_model(SHAPE, CONTEXT, VOCAB, 0, seed=3)
+    return random_llama(llama_config(SHAPE, context_length=CONTEXT, vocab_size=VOCAB), 0, seed=3)
 
 
 def test_losses_equal_those_of_one_document_at_a_time_without_padding(model):
@@ -26,8 +27,8 @@ def test_losses_equal_those_of_one_document_at_a_time_without_padding(model):
         for start in range(0, len(document), CONTEXT):
             window = torch.tensor(row[start : start + CONTEXT + 1])
             with torch.no_grad():
-                chances = model(input_ids=window[None, :-1]).logits[0].double().log_softmax(-1)
-            nats -= sum(float(chances[spot, token]) for spot, token in enumerate(window[1:].tolist()))
+                log_probs = model(input_ids=window[None, :-1]).logits[0].double().log_softmax(-1)
+            nats -= sum(float(log_probs[spot, token]) for spot, token in enumerate(window[1:].tolist()))
         assert found.nats[place] == pytest.approx(nats, rel=1e-6)
         assert found.tokens[place] == len(document)
         assert found.bytes[place] == sum(token_bytes[token] for token in document)

@@ -10,7 +10,8 @@ from transformers import LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from palimpsest.cli import main
 from palimpsest.lineage import lineages
-from palimpsest.model.hf_checkpoint import initial_model
+from palimpsest.model.hf_checkpoint import random_llama
+from palimpsest.model.llama_config import llama_config
 from palimpsest.params import parse
 from palimpsest.params.training import PRESETS
 from palimpsest.plan.build import plan
@@ -49,7 +50,7 @@ def test_parameters_are_those_of_the_real_model(preset, about, tied):
     shape = {"layers": layers, "width": width, "heads": heads, "ffn": ffn, "tie_embeddings": tied}
     size = model_size(shape, preset, VOCAB, CONTEXT)
     with torch.device("meta"):
-        model = initial_model(shape, CONTEXT, VOCAB, 0, 0)
+        model = random_llama(llama_config(shape, context_length=CONTEXT, vocab_size=VOCAB), 0, 0)
     assert isinstance(model, LlamaForCausalLM)
     assert size.parameters == sum(weight.numel() for weight in model.parameters())
     block = 4 * width**2 + 3 * width * ffn + 2 * width

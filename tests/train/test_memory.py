@@ -11,7 +11,8 @@ import pytest
 
 from palimpsest.errors import ArtifactError
 from palimpsest.model import held_out_loss
-from palimpsest.model.hf_checkpoint import initial_model, save_model
+from palimpsest.model.hf_checkpoint import random_llama, save_model
+from palimpsest.model.llama_config import llama_config
 from palimpsest.plan import memory
 from palimpsest.plan.memory import evaluation_mb, tasks_mb, training_mb
 from palimpsest.train import init_model
@@ -33,7 +34,8 @@ def took(tokens, tokenizer, spec, tmp_path_factory):
     def run(shape, vocabulary=None, **settings):
         folder, model = tmp_path_factory.mktemp("memory"), SMALL | shape
         if vocabulary:
-            save_model(initial_model(model, 80, vocabulary, 0, seed=0), folder / "elsewhere", tokenizer)
+            config = llama_config(model, context_length=80, vocab_size=vocabulary)
+            save_model(random_llama(config, 0, seed=0), folder / "elsewhere", tokenizer)
             shutil.copy(tokenizer / "tokenizer.json", folder / "elsewhere")
             model = {"path": str(folder / "elsewhere")}
         init_model.build({"model": model, "context_length": 16, "seed": 0}, tokenizer, folder / "init")

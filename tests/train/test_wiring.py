@@ -143,7 +143,8 @@ import torch
 from torch.distributed.tensor import DTensor
 from torch.distributed.tensor.debug import CommDebugMode
 
-from palimpsest.model.hf_checkpoint import initial_model
+from palimpsest.model.hf_checkpoint import random_llama
+from palimpsest.model.llama_config import llama_config
 from palimpsest.train.distributed.process_group import Ranks
 from palimpsest.train.reptile import Reptile
 from palimpsest.train.distributed.sharding import spread, whole
@@ -151,7 +152,7 @@ from palimpsest.train.distributed.sharding import spread, whole
 ranks = Ranks(2)
 shape = {"layers": 2, "width": 32, "heads": 2, "ffn": 48, "tie_embeddings": False}
 for sharding, slices in (("fsdp", 2), ("ddp", 1)):
-    model = initial_model(shape, 16, 300, 0, seed=0)
+    model = random_llama(llama_config(shape, context_length=16, vocab_size=300), 0, seed=0)
     spread(model, ranks, sharding, "fp32")
     weights = list(model.parameters())
     reptile = Reptile(weights, 5, 0.3)

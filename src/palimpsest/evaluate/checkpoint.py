@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from tokenizers import Tokenizer
 
 from palimpsest.artifact import Manifest, read_manifest, write_json, write_manifest
 from palimpsest.evaluate.generate import write_samples
-from palimpsest.model.devices import best_device
+from palimpsest.model.devices import best_device, configure_torch
 from palimpsest.model.held_out_loss import DocumentLosses, document_losses, take_documents
 from palimpsest.model.hf_checkpoint import load_model
 from palimpsest.tokens.sequences import Documents
@@ -23,8 +22,7 @@ logger = logging.getLogger(__name__)
 def build(spec: dict[str, Any], run: Path, tokenizer: Path, tokens: dict[str, Path], out: Path) -> Manifest:
     """Write results/evaluation/{lineage}: nats, tokens and bytes of every held-out document, and samples."""
     inputs = {"run": read_manifest(run, "run"), "tokenizer": read_manifest(tokenizer, "tokenizer")}
-    torch.set_num_threads(spec["threads"])
-    torch.use_deterministic_algorithms(True)
+    configure_torch(spec["threads"])
     inputs["run"].check("model.safetensors")
     model = load_model(run, best_device())
     token_bytes = np.load(tokenizer / "token_bytes.npy", allow_pickle=False)

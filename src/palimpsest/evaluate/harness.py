@@ -22,7 +22,7 @@ from transformers import AutoTokenizer
 from palimpsest.evaluate.catalogue import Task
 from palimpsest.evaluate.task_file import Config
 from palimpsest.model.devices import best_device
-from palimpsest.model.hf_checkpoint import load_model
+from palimpsest.model.hf_checkpoint import load_transformers_model
 
 # The seeds of the harness's command line: for its shuffles, numpy, torch, and the choice of examples.
 _SEED, _OTHER_SEEDS = 0, 1234
@@ -58,7 +58,9 @@ class Harness:
         tokenizer = AutoTokenizer.from_pretrained(
             run, local_files_only=True, trust_remote_code=False, model_max_length=sys.maxsize
         )
-        self._model = _Model(pretrained=load_model(run, best_device()), tokenizer=tokenizer, batch_size=batch_size)
+        self._model = _Model(
+            pretrained=load_transformers_model(run, best_device()), tokenizer=tokenizer, batch_size=batch_size
+        )
         # Without the harness's own thousands of task files, which take longer to read than a small model to ask.
         self._tasks = TaskManager(include_defaults=False)
 

@@ -29,6 +29,15 @@ def peak_flops(device_name: str) -> float | None:
     return next((peak for name, peak in PEAK_FLOPS.items() if name in device_name), None)
 
 
+def configure_torch(threads: int) -> None:
+    """Let this process compute with so many threads and with deterministic algorithms alone."""
+    import torch
+
+    torch.set_num_threads(threads)
+    # As use_deterministic_algorithms(True), which also imports torch's compiler, a second of CPU, to set it up alike.
+    torch.set_deterministic_debug_mode("error")
+
+
 def best_device() -> torch.device:
     """A GPU that no other process of this user has claimed, the first GPU if all are claimed, else the CPU."""
     import torch

@@ -126,7 +126,7 @@ class Alignment:
         products = self._total(torch.stack([_products(new, replayed) for new, replayed in pairs]))
         places = {weight: place for place, weight in enumerate(self._weights)}
         cosines, norms_new, norms_replayed = {}, {}, {}
-        for name, weights in {"all": self._weights, **self._groups}.items():
+        for name, weights in ({"all": self._weights} | self._groups).items():
             dot, new, replayed = products[[places[weight] for weight in weights]].sum(axis=0).tolist()
             if math.isfinite(dot) and new * replayed > 0:
                 norms_new[name], norms_replayed[name] = math.sqrt(new), math.sqrt(replayed)

@@ -14,7 +14,8 @@ from palimpsest.artifact import Manifest, read_manifest, write_manifest
 from palimpsest.errors import TrainingError
 from palimpsest.hub import Repository
 from palimpsest.model.flops import training_flops_per_token
-from palimpsest.model.hf_checkpoint import initial_model, pretrained_model, save_model
+from palimpsest.model.hf_checkpoint import load_pretrained_model, random_llama, save_model
+from palimpsest.model.llama_config import llama_config
 from palimpsest.paths import expand
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ def build(spec: dict[str, Any], tokenizer: Path, out: Path) -> Manifest:
         model = _adopt(Path(expand(given["path"])), spec, manifest)
     else:
         vocab_size, end_of_text = manifest.counts["vocab_size"], manifest.counts["end_of_text"]
-        model = initial_model(given, spec["context_length"], vocab_size, end_of_text, spec["seed"])
+        config = llama_config(given, context_length=spec["context_length"], vocab_size=vocab_size)
+        model = random_llama(config, end_of_text, spec["seed"])
     counts = {
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "training_flops_per_token": training_flops_per_token(model.config, spec["context_length"]),
@@ -65,7 +67,7 @@ def _fetch(name: str, revision: str) -> Path:
 
 def _adopt(folder: Path, spec: dict[str, Any], tokenizer: Manifest) -> Any:
     """A model from elsewhere that knows the tokens that the shards are made of; rows may be left over at the end."""
-    model = pretrained_model(folder)
+    model = load_pretrained_model(folder)
     config, size = model.config, tokenizer.counts["vocab_size"]
     if config.vocab_size < size:
         raise TrainingError(f"{folder}: has {config.vocab_size} embeddings, but data/tokenizer has {size} entries")

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from palimpsest.artifact import Manifest, file_digest, fingerprint, read_json, read_manifest, write_json, write_manifest
 from palimpsest.errors import TrainingError
+from palimpsest.model.devices import configure_torch
 from palimpsest.model.flops import training_flops_per_token
 from palimpsest.model.held_out_loss import document_losses, take_documents
 from palimpsest.model.hf_checkpoint import copy_description
@@ -114,8 +115,9 @@ class Stage:
         self.settings: dict[str, Any] = spec["train"]
         self.digests, self.identity = digests, fingerprint({"spec": spec, "inputs": digests})
         keep_freed_memory()
-        torch.set_num_threads(self.settings["threads"])
-        torch.use_deterministic_algorithms(True)
+        configure_torch(self.settings["threads"])
+        if self.settings["compile"]:
+            torch.use_deterministic_algorithms(True)  # the compiler's own choices too
         # Nothing here reads memory that it did not write; filling it first costs a twentieth of a step.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         parent = read_manifest(inputs.parent, "run")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 
-from palimpsest.model import chunked_cross_entropy, llama_cpu
 from palimpsest.model.hf_checkpoint import load_model
+from palimpsest.model.llama import use_cpu_kernels
 from palimpsest.train.distributed.process_group import Ranks
 from palimpsest.train.distributed.sharding import spread
 
@@ -30,14 +30,13 @@ class Network:
             for block in self.model.base_model.layers:
                 block.compile(dynamic=False)
         elif ranks.device.type == "cpu" and settings["precision"] == "fp32":
-            llama_cpu.attach(self.model)
-        chunked_cross_entropy.attach(self.model)
+            use_cpu_kernels(self.model)
         if ranks.launched:
             spread(self.model, ranks, settings["sharding"], settings["precision"])
-        self.names = {weight: name for name, weight in self.model.named_parameters()}
+        self.names: dict[Tensor, str] = {weight: name for name, weight in self.model.named_parameters()}
 
     def losses(self, rows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """The losses of each next token of ``rows`` [n, context_length + 1]: what ``head_loss`` returns."""
+        """The losses of each next token of ``rows`` [n, context_length + 1]: what ``chunked_cross_entropy`` returns."""
         inputs, targets = rows[:, :-1], rows[:, 1:]
         # transformers separates documents where positions begin anew, if there is no other mask and no cache.
         positions = document_positions(inputs, self._end_of_text) if self._settings["document_mask"] else None
