@@ -23,10 +23,10 @@ from datatrove.utils.word_tokenizers import load_word_tokenizer
 
 from benchmarks import conclude
 from benchmarks.dedup import arguments, pieces
-from palimpsest.corpus.clean import Cleaner, Rules
-from palimpsest.corpus.filters import QualityFilters
-from palimpsest.corpus.read import lines, read
-from palimpsest.corpus.words import RegexWords
+from palimpsest.corpus.cleaning.cleaner import Cleaner, CleaningRules, Columns
+from palimpsest.corpus.cleaning.quality_filters import QualityFilters
+from palimpsest.corpus.cleaning.word_splitter import RegexWordSplitter
+from palimpsest.corpus.reading.read_file import read_file, read_lines
 from palimpsest.params import parse
 
 _CODES = {"en": "eng_Latn", "fr": "fra_Latn", "de": "deu_Latn", "ar": "arb_Arab", "ja": "jpn_Jpan"}
@@ -39,7 +39,7 @@ def main() -> None:
     ours, theirs, count, splitters = 0.0, 0.0, 0, set()
     for language in options.languages:
         splitter = _splitter(language)
-        splitters.add("ours" if isinstance(splitter, RegexWords) else "its own")
+        splitters.add("ours" if isinstance(splitter, RegexWordSplitter) else "its own")
         cleaner, filters = _cleaner(language), _filters(language, splitter)
         texts = pieces(options.text, language, options.documents)
         mine, kept = _timed(partial(_ours, cleaner=cleaner), texts)
@@ -58,7 +58,7 @@ def _splitter(language: str) -> Any:
         splitter.word_tokenize("1")
     except (ImportError, LookupError, OSError, ValueError) as error:
         print(f"{language}: datatrove's splitter cannot be loaded ({error})")
-        return RegexWords(language)
+        return RegexWordSplitter(language)
     return splitter
 
 
@@ -70,14 +70,19 @@ def _corpus(language: str) -> dict[str, Any]:
 
 
 def _cleaner(language: str) -> Cleaner:
-    with patch("palimpsest.corpus.clean.Identifier", return_value=Mock(score=lambda _: (True, 1.0))):
-        return Cleaner(Rules(language=language, corpus=_corpus(language), columns={"given": ("text", "id")}))
+    with patch("palimpsest.corpus.cleaning.cleaner.LanguageIdentifier", return_value=Mock(score=lambda _: (True, 1.0))):
+        columns = {"given": Columns(text="text", id="id")}
+        return Cleaner(CleaningRules(language=language, cleaning=_corpus(language), columns=columns))
 
 
 def _filters(language: str, splitter: Any) -> list[Any]:
     """Our settings in datatrove's filters, without our shortcuts."""
-    plain = {"QuickRepetition": GopherRepetitionFilter, "QuickQuality": GopherQualityFilter, "QuietC4": C4QualityFilter}
-    with patch.multiple("palimpsest.corpus.filters", **plain):
+    plain = {
+        "FastRepetitionFilter": GopherRepetitionFilter,
+        "FastQualityFilter": GopherQualityFilter,
+        "QuietC4Filter": C4QualityFilter,
+    }
+    with patch.multiple("palimpsest.corpus.cleaning.quality_filters", **plain):
         return [rule for _, rule in QualityFilters(language, _corpus(language)["filters"], splitter)._filters]
 
 
@@ -97,16 +102,16 @@ def _timed(run: Callable[[Path, Path], int], texts: list[str]) -> tuple[float, i
 def _ours(given: Path, out: Path, cleaner: Cleaner) -> int:
     out.mkdir()
     with (out / "kept.jsonl.zst").open("wb") as file:
-        for batch in read(given / "given.jsonl", "given.jsonl", "text", "id"):
+        for batch in read_file(given / "given.jsonl", "given.jsonl", "text", "id"):
             file.write(cleaner.clean(batch, "given").lines)
-    return sum(1 for _ in lines(out / "kept.jsonl.zst"))
+    return sum(1 for _ in read_lines(out / "kept.jsonl.zst"))
 
 
 def _theirs(given: Path, out: Path, filters: list[Any]) -> int:
     writer = JsonlWriter(str(out), output_filename="kept.jsonl.zst", compression="zstd")
     steps = [JsonlReader(str(given)), *filters, writer]
     LocalPipelineExecutor(pipeline=steps, tasks=1, workers=1, logging_dir=str(out / "logs")).run()
-    return sum(1 for _ in lines(out / "kept.jsonl.zst"))
+    return sum(1 for _ in read_lines(out / "kept.jsonl.zst"))
 
 
 if __name__ == "__main__":

@@ -31,9 +31,10 @@ from datatrove.utils.logging import logger
 from datatrove.utils.word_tokenizers import WordTokenizer
 
 from benchmarks import conclude
-from palimpsest.corpus import dedup
+from palimpsest.corpus.deduplication.document_keys import KeyWriter
+from palimpsest.corpus.deduplication.duplicates import find_duplicates
+from palimpsest.corpus.deduplication.minhash import MinHasher
 from palimpsest.corpus.languages import UNSPACED
-from palimpsest.corpus.signatures import Signatures
 
 _NGRAM, _BANDS, _ROWS = 5, 14, 8
 # Of pairs at 0.85 all but 1 % are found, of those at 0.4 less than 1 %. Between, chance decides, on either side.
@@ -179,10 +180,10 @@ def _timed(find: Find, texts: list[str], language: str) -> tuple[float, set[int]
 
 def _ours(texts: list[str], language: str, folder: Path) -> set[int]:
     folder.mkdir()
-    bands = Signatures(language, {"ngram": _NGRAM, "bands": _BANDS, "rows": _ROWS}).bands(texts)
-    with dedup.KeyWriter(folder, 3 + _BANDS) as keys:
+    bands = MinHasher(language, {"ngram": _NGRAM, "bands": _BANDS, "rows": _ROWS}).band_hashes(texts)
+    with KeyWriter(folder, 3 + _BANDS) as keys:
         keys.append(np.hstack((np.zeros((len(texts), 3), np.uint64), bands)))
-    return set(np.flatnonzero(dedup.verdicts([folder], exact=False, bands=_BANDS)).tolist())
+    return set(np.flatnonzero(find_duplicates([folder], exact=False, bands=_BANDS)).tolist())
 
 
 def _theirs(texts: list[str], language: str, folder: Path, splitter: WordTokenizer | str | None = None) -> set[int]:

@@ -46,9 +46,9 @@ def _raw(options: argparse.Namespace) -> None:
 
 
 def _corpus(options: argparse.Namespace) -> None:
-    from palimpsest.corpus.build import build
+    from palimpsest.corpus.build_corpus import build_corpus
 
-    build(options.spec, options.raw, options.out, options.workers)
+    build_corpus(options.spec, options.raw, options.out, options.workers)
 
 
 def _tokenizer(options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 from palimpsest.artifact import Manifest, file_digest, read_manifest, write_json, write_manifest
-from palimpsest.corpus.build import build
+from palimpsest.corpus.build_corpus import build_corpus
 from palimpsest.params import parse
 
 NO_FILTERS = {"gopher_repetition": None, "gopher_quality": None, "c4_quality": None, "fineweb_quality": None}
@@ -81,7 +81,7 @@ class Stage:
         self, files: Mapping[str, bytes], *, language: str = "en", workers: int = 1, out: str = "out", **corpus: Any
     ) -> Result:
         self.place(local=files)
-        build(self.spec(language, **corpus), self.raw, self.root / out, workers)
+        build_corpus(self.spec(language, **corpus), self.raw, self.root / out, workers)
         return self.result(self.root / out)
 
     @staticmethod

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from palimpsest.corpus import read as reading
-from palimpsest.corpus.damage import damage
+from palimpsest.corpus.cleaning.mojibake import find_defect
+from palimpsest.corpus.reading import read_file as reading
 from palimpsest.errors import DataError
 
 FRENCH = "Été comme hiver, le garçon élevé près de la forêt rêvait déjà d'être à Noël « chez lui »."
@@ -67,7 +67,7 @@ def test_wrongly_decoded_text_and_markup_have_reasons(stage: Any, text: str, rea
     ],
 )
 def test_good_text_is_not_damaged(text: str) -> None:
-    assert damage(text) is None
+    assert find_defect(text) is None
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_duplicated_ids_and_keys_are_kept(stage: Any) -> None:
 def test_a_line_of_4_mb_is_kept_and_one_over_the_limit_is_dropped(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     long = "word " * 800_000
     assert fate(stage, json.dumps({"id": "x", "text": long}).encode()) == {}
-    for module in ("read", "clean", "parquet", "records"):
+    for module in ("reading.read_file", "cleaning.cleaner", "reading.parquet_reader", "reading.records"):
         monkeypatch.setattr(f"palimpsest.corpus.{module}.MAX_RECORD_BYTES", 1000)
     reasons = []
     # The limit is exact, wherever the pieces of the file are cut.
@@ -173,13 +173,13 @@ BAD_FILES = [
     ("a.txt", lambda data: data.decode().encode("utf-32"), r"is UTF-32 text"),
     ("a.jsonl", lambda data: data.decode().encode("utf-16-le"), r"looks like UTF-16 .*NUL at byte 1\)"),
     ("a.jsonl", lambda data: data.decode().encode("utf-16-be"), r"looks like UTF-16 .*NUL at byte 0\)"),
-    ("a.jsonl", lambda _: b"\0" * 5000, r"is no text \(4096 of its first 4096 bytes are NUL, from byte 0\)"),
+    ("a.jsonl", lambda _: b"\0" * 5000, r"is not text \(4096 of its first 4096 bytes are NUL, from byte 0\)"),
     ("a.jsonl.zst", lambda _: b"", r"cut short at byte 0"),
     ("a.parquet", lambda _: b"", r"not a whole Parquet file"),
     ("a.jsonl.zst", lambda data: zstandard.compress(data)[:-9], r"cut short at byte \d\d+"),
     ("a.jsonl.gz", lambda data: gzip.compress(data)[:-9], r"cut short at byte \d\d+"),
-    ("a.exe", bytes, r"cannot tell its kind"),
-    ("a.jsonl.zip", bytes, r"cannot tell its kind"),
+    ("a.exe", bytes, r"unknown file type"),
+    ("a.jsonl.zip", bytes, r"unknown file type"),
 ]
 
 
@@ -229,11 +229,11 @@ def test_empty_files_hold_no_documents(stage: Any) -> None:
 BOMB = """
 import json, resource, sys
 from pathlib import Path
-from palimpsest.corpus.build import build
+from palimpsest.corpus.build_corpus import build_corpus
 from palimpsest.errors import DataError
 if __name__ == "__main__":
     try:
-        build(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+        build_corpus(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
     except DataError as error:
         print(error)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

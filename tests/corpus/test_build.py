@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from palimpsest.artifact import write_manifest
-from palimpsest.corpus import read as reading
-from palimpsest.corpus.build import build
+from palimpsest.corpus.build_corpus import build_corpus
+from palimpsest.corpus.reading import read_file as reading
 from palimpsest.errors import DataError
 
 TEXT = os.environ.get("PALIMPSEST_TEXT", "")
@@ -69,7 +69,7 @@ def test_equal_bytes_for_any_workers_and_batches(
     documents, _ = planted(sentences)
     files = {f"{part}.jsonl": stage.jsonl(documents[part::3]) for part in range(3)}
     monkeypatch.setattr(reading, "BATCH_BYTES", 4000)
-    monkeypatch.setattr("palimpsest.corpus.pool._BYTES_A_PROCESS", 1000)
+    monkeypatch.setattr("palimpsest.corpus.cleaning_workers._BYTES_PER_PROCESS", 1000)
     one = stage.run(files, workers=1, out="one", **stage.every_rule())
     two = stage.run(files, workers=2, out="two", **stage.every_rule())
     monkeypatch.setattr(reading, "BATCH_BYTES", 50_000)
@@ -139,7 +139,7 @@ def stage_lines(path: Path) -> list[dict[str, Any]]:
         (["one"], {"validation_fraction": 1e-9}, "raise corpus.validation_fraction"),
         (["one"], {"validation_fraction": 0.999999999}, "lower corpus.validation_fraction"),
         ([""], {}, "0 of 1 documents kept; dropped: no_text 1; loosen corpus.filters"),
-        ([], {}, r"the sources hold no document; look at corpus\.sources"),
+        ([], {}, r"the sources hold no documents; check corpus\.sources"),
     ],
 )
 def test_an_empty_split_names_the_key_to_change(stage: Any, texts: list[str], corpus: Any, message: str) -> None:
@@ -160,7 +160,7 @@ def test_several_sources(stage: Any, sentences: list[str]) -> None:
     write_manifest(stage.raw, stage="raw", params={}, inputs={}, files=files, counts={})
     web = {"kind": "hf", "name": "web", "dataset": str(stage.root), "text": "raw_content", "id": "url"}
     url = {"kind": "http", "name": "mine", "urls": [], "text": "body", "id": "key"}
-    build(stage.spec(sources=[web, url], exact_dedup=True), stage.raw, stage.out)
+    build_corpus(stage.spec(sources=[web, url], exact_dedup=True), stage.raw, stage.out)
     result = stage.result(stage.out)
     counts = result.manifest.counts
     assert result.texts == set(sentences)
@@ -192,7 +192,7 @@ def test_max_bytes_stops_after_the_last_whole_record(stage: Any, sentences: list
     """Line feeds count in JSON Lines; in Parquet the text alone does."""
     import gzip
 
-    from palimpsest.corpus import read as reading
+    from palimpsest.corpus.reading import read_file as reading
 
     lines = [stage.jsonl([{"text": text}]) for text in sentences]
     pack = {"jsonl": b"".join, "jsonl.gz": lambda data: gzip.compress(b"".join(data)), "parquet": parquet}[suffix]
@@ -204,7 +204,7 @@ def test_max_bytes_stops_after_the_last_whole_record(stage: Any, sentences: list
             limit = sum(sizes[:documents]) + spare
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(reading, "BATCH_BYTES", batch_bytes)
-                build(stage.spec(sources=[stage.local(max_bytes=limit)]), stage.raw, stage.out)
+                build_corpus(stage.spec(sources=[stage.local(max_bytes=limit)]), stage.raw, stage.out)
             assert stage.result(stage.out).texts == set(sentences[:documents])
 
 
@@ -222,7 +222,7 @@ def parquet(lines: list[bytes]) -> bytes:
 def test_paths_are_expanded(stage: Any, sentences: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     stage.place(local={"sub/a.jsonl": stage.jsonl([{"text": text} for text in sentences])})
     monkeypatch.setenv("SOURCE_FOLDER", str(stage.source / "local"))
-    build(stage.spec(sources=[stage.local(path="${SOURCE_FOLDER}/s*/*.jsonl")]), stage.raw, stage.out)
+    build_corpus(stage.spec(sources=[stage.local(path="${SOURCE_FOLDER}/s*/*.jsonl")]), stage.raw, stage.out)
     assert stage.result(stage.out).texts == set(sentences)
 
 
@@ -232,7 +232,7 @@ def test_paths_are_expanded(stage: Any, sentences: list[str], monkeypatch: pytes
 def test_most_real_text_is_kept(stage: Any, language: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A sixth of each file, every rule on. English e-mails and reviews of one line fall to published rules."""
     path = Path(TEXT) / "train" / f"train.{language}.jsonl.zst"
-    lines = [line for at, line in enumerate(reading.lines(path)) if at % 6 == 0]
+    lines = [line for at, line in enumerate(reading.read_lines(path)) if at % 6 == 0]
     result = stage.run({"a.jsonl": b"".join(lines)}, language=language, **stage.every_rule(language))
     counts = result.manifest.counts
     share = len(result.kept) / counts["documents_in"]
@@ -247,7 +247,7 @@ def test_contaminated_documents_are_dropped(
     stage: Any, sentences: list[str], monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     """Before personal data is masked, and before duplicates are sought."""
-    monkeypatch.setattr("palimpsest.corpus.pool._BYTES_A_PROCESS", 1000)
+    monkeypatch.setattr("palimpsest.corpus.cleaning_workers._BYTES_PER_PROCESS", 1000)
     (stage.root / "eval").mkdir()
     question = {"q": {"text": f"{sentences[0]} ask joe@example.com"}, "choices": [sentences[1], "short"]}
     (stage.root / "eval" / "a.jsonl").write_bytes(stage.jsonl([question]))

@@ -15,7 +15,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palimpsest.corpus.contamination import Contamination, evaluation_hashes
+from palimpsest.corpus.cleaning.decontamination import ContaminationDetector, evaluation_hashes
 from palimpsest.errors import DataError
 
 WORDS = ["one", "two", "three", "Four", "five", "猫", "犬", "مُحَمَّد", "e\u0301", "𐐀", "7"]
@@ -61,7 +61,7 @@ def write(path: Path, records: list[Any]) -> Path:
 
 
 def found(hashes: np.ndarray, texts: list[str], ngram: int, language: str = "en") -> list[bool]:
-    return Contamination(hashes, language, ngram).found(texts).tolist()
+    return ContaminationDetector(hashes, language, ngram).find(texts).tolist()
 
 
 @settings(max_examples=80, deadline=None)

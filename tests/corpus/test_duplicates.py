@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palimpsest.corpus import dedup
+from palimpsest.corpus.deduplication import document_keys, duplicates
 
 MINHASH = {"ngram": 5, "bands": 14, "rows": 8}
 
@@ -132,19 +132,20 @@ def test_verdicts_equal_all_pairs_comparison(
     cuts = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=3)))
     folders = write(tmp_path_factory.mktemp("keys"), [[high, low, 10, *bands] for high, low, *bands in rows], cuts)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dedup, "_PASS", data.draw(st.integers(1, 50)))
-        patch.setattr(dedup, "_READ", data.draw(st.integers(1, 50)))
+        patch.setattr(duplicates, "_PASS_DOCUMENTS", data.draw(st.integers(1, 50)))
+        patch.setattr(document_keys, "_READ_DOCUMENTS", data.draw(st.integers(1, 50)))
         if data.draw(st.booleans()):
             # As with more documents than 32 bits can number.
-            patch.setattr(dedup, "_numbers", lambda count: np.arange(count, dtype=np.uint64))
-        verdicts = dedup.verdicts(folders, exact=exact, bands=3).tolist()
+            patch.setattr(duplicates, "_document_numbers", lambda count: np.arange(count, dtype=np.uint64))
+        verdicts = duplicates.find_duplicates(folders, exact=exact, bands=3).tolist()
     first_seen: dict[tuple[int, int], int] = {}
     copies = [exact and first_seen.setdefault((high, low), at) != at for at, (high, low, *_) in enumerate(rows)]
     left = [at for at in range(len(rows)) if not copies[at]]
     roots = components([list(rows[at][2:]) for at in left])
     near = {left[at] for at, root in enumerate(roots) if root != at}
     assert verdicts == [
-        dedup.EXACT if copies[at] else dedup.NEAR if at in near else dedup.KEPT for at in range(len(rows))
+        duplicates.EXACT if copies[at] else duplicates.NEAR if at in near else duplicates.KEPT
+        for at in range(len(rows))
     ]
 
 
@@ -153,35 +154,35 @@ def test_a_long_chain_is_one_cluster(tmp_path: Path) -> None:
     order = list(range(400))
     random.Random(5).shuffle(order)
     folders = write(tmp_path, [[at, 0, 1, (link + 1) // 2, 10_000 + link // 2] for at, link in enumerate(order)], [150])
-    verdicts = dedup.verdicts(folders, exact=False, bands=2)
-    assert verdicts.tolist() == [dedup.KEPT] + [dedup.NEAR] * 399
+    verdicts = duplicates.find_duplicates(folders, exact=False, bands=2)
+    assert verdicts.tolist() == [duplicates.KEPT] + [duplicates.NEAR] * 399
 
 
 def test_columns_are_read_through_the_folders_in_order(tmp_path: Path) -> None:
     folders = write(tmp_path, [[at, at, 100 + at] for at in range(20)], [0, 7, 7])
-    assert dedup.content_hashes(folders).tolist() == list(range(20))
-    assert dedup.text_bytes(folders).tolist() == list(range(100, 120))
-    assert dedup.content_hashes(folders[::-1]).tolist() == [*range(7, 20), *range(7)]
+    assert duplicates.content_hashes(folders).tolist() == list(range(20))
+    assert duplicates.text_bytes(folders).tolist() == list(range(100, 120))
+    assert duplicates.content_hashes(folders[::-1]).tolist() == [*range(7, 20), *range(7)]
 
 
 def test_no_documents(tmp_path: Path) -> None:
     for folders in (write(tmp_path, [], []), []):
-        assert dedup.verdicts(folders, exact=True, bands=2).tolist() == []
-        assert dedup.text_bytes(folders).tolist() == []
+        assert duplicates.find_duplicates(folders, exact=True, bands=2).tolist() == []
+        assert duplicates.text_bytes(folders).tolist() == []
 
 
 def test_memory_grows_by_five_bytes_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dedup, "_PASS", 60_000)
-    monkeypatch.setattr(dedup, "_READ", 1 << 14)
+    monkeypatch.setattr(duplicates, "_PASS_DOCUMENTS", 60_000)
+    monkeypatch.setattr(document_keys, "_READ_DOCUMENTS", 1 << 14)
     chance, sizes, peaks = np.random.default_rng(0), (60_000, 60_000, 600_000), []
     for number, size in enumerate(sizes):
         folder = tmp_path / str(number)
         folder.mkdir()
-        with dedup.KeyWriter(folder, 4) as writer:
+        with document_keys.KeyWriter(folder, 4) as writer:
             writer.append(chance.integers(0, 1 << 63, (size, 4), np.uint64))
         # NumPy tells tracemalloc of its arrays. The first run loads the compiled code.
         tracemalloc.start()
-        dedup.verdicts([folder], exact=True, bands=1)
+        duplicates.find_duplicates([folder], exact=True, bands=1)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert 4.5 < (peaks[2] - peaks[1]) / (sizes[2] - sizes[1]) < 5.5
@@ -195,7 +196,7 @@ def write(folder: Path, keys: list[list[int]], cuts: list[int]) -> list[Path]:
         folders.append(folder / str(number))
         folders[-1].mkdir(exist_ok=True)
         rows = np.array(keys[start:end], np.uint64).reshape(end - start, len(keys[0]) if keys else 5)
-        with dedup.KeyWriter(folders[-1], rows.shape[1]) as writer:
+        with document_keys.KeyWriter(folders[-1], rows.shape[1]) as writer:
             writer.append(rows[:2])
             writer.append(rows[2:])
     return folders

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from palimpsest.corpus.personal import Masker
+from palimpsest.corpus.cleaning.pii import PiiMasker
 
 KINDS = ["email", "ip", "phone", "iban", "card"]
-ALL = Masker(KINDS, "en")
+ALL = PiiMasker(KINDS, "en")
 digits = st.text(string.digits, min_size=1)
 
 
@@ -55,7 +55,7 @@ def grouped(number: str, separator: str) -> str:
 @given(cards(), st.sampled_from(["", " ", "-"]), st.integers(0, 15), st.integers(1, 9))
 def test_cards(card: str, separator: str, place: int, step: int) -> None:
     assert luhn_sum(card) % 10 == 0
-    masker = Masker(["card"], "en")
+    masker = PiiMasker(["card"], "en")
     assert masker.mask(f"Paid by {grouped(card, separator)}.") == ("Paid by [CARD].", {"card": 1})
     wrong = f"Paid by {grouped(other_digit(card, place, step), separator)}."
     assert masker.mask(wrong) == (wrong, {})
@@ -63,7 +63,7 @@ def test_cards(card: str, separator: str, place: int, step: int) -> None:
 
 @given(ibans(), st.sampled_from(["", " "]), st.integers(0, 30), st.integers(1, 9))
 def test_ibans(iban: str, separator: str, place: int, step: int) -> None:
-    masker = Masker(["iban"], "de")
+    masker = PiiMasker(["iban"], "de")
     text = f"Konto {grouped(iban, separator)} BIC COBADEFF, danke"
     assert masker.mask(text) == ("Konto [IBAN] BIC COBADEFF, danke", {"iban": 1})
     wrong = f"Konto {grouped(other_digit(iban, place, step), separator)}, danke"
@@ -75,14 +75,14 @@ def test_addresses_of_somebody_are_masked(address: ipaddress.IPv4Address) -> Non
     somebodys = address.is_global and not address.is_multicast and max(address.packed) > 9
     text = f"from {address}:8080, http://{address}/x"
     expected = "from [IP]:8080, http://[IP]/x" if somebodys else text
-    assert Masker(["ip"], "en").mask(text)[0] == expected
+    assert PiiMasker(["ip"], "en").mask(text)[0] == expected
 
 
 @given(st.integers(0, 2**125 - 1))
 def test_ipv6(low: int) -> None:
     address = ipaddress.IPv6Address(2**125 + low)
     for written in (address.compressed, address.exploded):
-        masked = Masker(["ip"], "en").mask(f"at {written} now")[0]
+        masked = PiiMasker(["ip"], "en").mask(f"at {written} now")[0]
         assert (masked == "at [IP] now") == address.is_global
 
 
@@ -100,7 +100,7 @@ def test_ipv6(low: int) -> None:
     ],
 )
 def test_written_in_many_ways(language: str, text: str, expected: str) -> None:
-    assert Masker(KINDS, language).mask(text)[0] == expected
+    assert PiiMasker(KINDS, language).mask(text)[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_written_in_many_ways(language: str, text: str, expected: str) -> None:
 )
 @pytest.mark.parametrize("language", ["en", "de", "fr", "ja", "ar"])
 def test_look_alikes_stay(text: str, language: str) -> None:
-    assert Masker(KINDS, language).mask(text) == (text, {})
+    assert PiiMasker(KINDS, language).mask(text) == (text, {})
 
 
 @given(st.text(st.characters(exclude_characters="@", exclude_categories=["Nd", "Cs"]), max_size=200))
@@ -151,7 +151,7 @@ def test_example_numbers_of_the_library_are_masked(region: str, _: int) -> None:
     language = {"US": "en", "DE": "de", "FR": "fr", "JP": "ja"}[region]
     for style in (phonenumbers.PhoneNumberFormat.INTERNATIONAL, phonenumbers.PhoneNumberFormat.NATIONAL):
         written = phonenumbers.format_number(number, style)
-        assert Masker(["phone"], language).mask(f"Call: {written}!") == ("Call: [PHONE]!", {"phone": 1})
+        assert PiiMasker(["phone"], language).mask(f"Call: {written}!") == ("Call: [PHONE]!", {"phone": 1})
 
 
 def test_masks_are_counted_before_duplicates_are_sought(stage: Any) -> None:

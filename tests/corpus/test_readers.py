@@ -121,13 +121,13 @@ def test_bad_files_are_refused_by_name(stage: Any, name: str, damage: Any, messa
 
 
 def test_a_file_changed_after_the_raw_stage_is_refused(stage: Any) -> None:
-    from palimpsest.corpus.build import build
+    from palimpsest.corpus.build_corpus import build_corpus
 
     stage.place(local={"a.jsonl": stage.jsonl(DOCUMENTS)})
     path = stage.source / "local" / "a.jsonl"
     path.write_bytes(path.read_bytes().replace(b"number 3", b"number 4"))
     with pytest.raises(DataError, match=r"a\.jsonl: changed since the raw stage saw it"):
-        build(stage.spec(), stage.raw, stage.out)
+        build_corpus(stage.spec(), stage.raw, stage.out)
 
 
 @needs_text

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 import zstandard
 
-from palimpsest.corpus import clean, read, stream, units
-from palimpsest.corpus.build import build
+from palimpsest.corpus import segments
+from palimpsest.corpus.build_corpus import build_corpus
+from palimpsest.corpus.cleaning import cleaner
+from palimpsest.corpus.reading import batch_stream, read_file
 from palimpsest.errors import DataError
 
 MINHASH = {"ngram": 5, "bands": 14, "rows": 8}
@@ -55,8 +57,8 @@ def spec(stage: Any, **corpus: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read, "BATCH_BYTES", 4000)
-    monkeypatch.setattr(units, "UNIT_BYTES", 20_000)
+    monkeypatch.setattr(read_file, "BATCH_BYTES", 4000)
+    monkeypatch.setattr(segments, "SEGMENT_BYTES", 20_000)
 
 
 @pytest.mark.usefixtures("small")
@@ -64,11 +66,11 @@ def test_a_broken_run_goes_on_after_its_last_unit(
     stage: Any, sentences: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage.place(**files(stage, sentences, 200))
-    build(spec(stage), stage.raw, stage.root / "straight")
+    build_corpus(spec(stage), stage.raw, stage.root / "straight")
     cleaned: list[tuple[str, str, int]] = []
     opened: list[str] = []
     allowed = 10**9
-    plain_clean, plain_read = clean.Cleaner.clean, stream.read
+    plain_clean, plain_read = cleaner.Cleaner.clean, batch_stream.read_file
 
     def counted(self: Any, batch: Any, source: str) -> Any:
         if len(cleaned) == allowed:
@@ -80,9 +82,9 @@ def test_a_broken_run_goes_on_after_its_last_unit(
         opened.append(f"{path.parent.name}/{name}")
         return plain_read(path, name, *columns)
 
-    monkeypatch.setattr(clean.Cleaner, "clean", counted)
-    monkeypatch.setattr(stream, "read", opening)
-    build(spec(stage), stage.raw, stage.root / "counted")
+    monkeypatch.setattr(cleaner.Cleaner, "clean", counted)
+    monkeypatch.setattr(batch_stream, "read_file", opening)
+    build_corpus(spec(stage), stage.raw, stage.root / "counted")
     everything, all_files = list(cleaned), list(opened)
     assert len(everything) > 60
     assert all_files == ["one/a.jsonl", "one/b.jsonl.zst", "two/a.jsonl", "two/c.jsonl.zst", "two/d.jsonl"]
@@ -92,9 +94,9 @@ def test_a_broken_run_goes_on_after_its_last_unit(
         opened.clear()
         if allowed < 10**9:
             with pytest.raises(KeyboardInterrupt):
-                build(spec(stage), stage.raw, out)
+                build_corpus(spec(stage), stage.raw, out)
         else:
-            build(spec(stage), stage.raw, out)
+            build_corpus(spec(stage), stage.raw, out)
         if cleaned:
             start = everything.index(cleaned[0])
             assert cleaned == everything[start : start + len(cleaned)]
@@ -112,24 +114,24 @@ def test_work_of_another_spec_or_source_is_thrown_away(stage: Any, sentences: li
     given = files(stage, sentences, 100)
     stage.place(**given)
     with pytest.raises(DataError, match=r"c\.jsonl\.zst: cut short"):
-        build(spec(stage, on_bad_file="error"), stage.raw, stage.out)
-    first = {path: path.stat().st_mtime_ns for path in stage.out.rglob("unit.json")}
+        build_corpus(spec(stage, on_bad_file="error"), stage.raw, stage.out)
+    first = {path: path.stat().st_mtime_ns for path in stage.out.rglob("segment.json")}
     assert len(first) > 3
     # The same rules: what was cleaned before the error stays.
-    build(spec(stage), stage.raw, stage.root / "straight")
+    build_corpus(spec(stage), stage.raw, stage.root / "straight")
     with pytest.raises(DataError, match=r"lower corpus\.validation_fraction"):
-        build(spec(stage, validation_fraction=1 - 1e-12), stage.raw, stage.out)
-    assert first.items() <= {path: path.stat().st_mtime_ns for path in stage.out.rglob("unit.json")}.items()
+        build_corpus(spec(stage, validation_fraction=1 - 1e-12), stage.raw, stage.out)
+    assert first.items() <= {path: path.stat().st_mtime_ns for path in stage.out.rglob("segment.json")}.items()
     # Other rules.
     with pytest.raises(DataError, match=r"c\.jsonl\.zst: cut short"):
-        build(spec(stage, on_bad_file="error", exact_dedup=False), stage.raw, stage.out)
-    second = {path: path.stat().st_mtime_ns for path in stage.out.rglob("unit.json")}
+        build_corpus(spec(stage, on_bad_file="error", exact_dedup=False), stage.raw, stage.out)
+    second = {path: path.stat().st_mtime_ns for path in stage.out.rglob("segment.json")}
     assert not first.items() & second.items()
     # Another source.
     given["one"]["a.jsonl"] += stage.jsonl([{"text": "one more"}])
     stage.place(**given)
-    build(spec(stage, exact_dedup=False), stage.raw, stage.out)
-    build(spec(stage, exact_dedup=False), stage.raw, stage.root / "fresh")
+    build_corpus(spec(stage, exact_dedup=False), stage.raw, stage.out)
+    build_corpus(spec(stage, exact_dedup=False), stage.raw, stage.root / "fresh")
     assert hashes(stage.out) == hashes(stage.root / "fresh")
     assert not list(stage.out.rglob(".*"))
 
@@ -146,9 +148,10 @@ def test_units_of_which_nothing_is_kept(stage: Any, sentences: list[str]) -> Non
 SCRIPT = """
 import json, sys, time
 from pathlib import Path
-from palimpsest.corpus import clean, pool, read, shards, units
-from palimpsest.corpus.build import build
-read.BATCH_BYTES, units.UNIT_BYTES, pool._BYTES_A_PROCESS = 4000, 20_000, 1000
+from palimpsest.corpus import cleaning_workers, second_pass, segments
+from palimpsest.corpus.reading import read_file
+from palimpsest.corpus.build_corpus import build_corpus
+read_file.BATCH_BYTES, segments.SEGMENT_BYTES, cleaning_workers._BYTES_PER_PROCESS = 4000, 20_000, 1000
 workers, pause = int(sys.argv[4]), float(sys.argv[5])
 
 def slowly(function):
@@ -159,9 +162,9 @@ def slowly(function):
     return slow
 
 if __name__ == "__main__":
-    units.Units.extend = slowly(units.Units.extend)
-    shards.lines = slowly(shards.lines)
-    build(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), workers)
+    segments.Segments.extend = slowly(segments.Segments.extend)
+    second_pass.read_lines = slowly(second_pass.read_lines)
+    build_corpus(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), workers)
 """
 
 
@@ -176,7 +179,7 @@ def start(arguments: dict[str, Any], raw: Path, out: Path, workers: int, pause: 
 def test_killed_at_random_points(stage: Any, sentences: list[str], workers: int, kills: range) -> None:
     """20 kills, six of them in the second pass; the units of earlier runs are never written again."""
     stage.place(**files(stage, sentences, 150))
-    build(spec(stage), stage.raw, stage.root / "straight")
+    build_corpus(spec(stage), stage.raw, stage.root / "straight")
     chance, seen, second_pass = random.Random(11), {}, 0
     for kill in kills:
         process = start(spec(stage), stage.raw, stage.out, workers, 0.01)
@@ -214,9 +217,9 @@ def wait_for_the_end_of(group: int) -> None:
 
 def finished(out: Path) -> list[Path]:
     """The records of finished units, while others may come and go."""
-    folder = out / ".work" / "units"
+    folder = out / ".work" / "segments"
     folders = list(folder.iterdir()) if folder.exists() else []
-    return [path for one in folders if (path := one / "unit.json").is_file()]
+    return [path for one in folders if (path := one / "segment.json").is_file()]
 
 
 def reached(out: Path, kill: int, units_before: int) -> bool:
@@ -237,7 +240,7 @@ def test_two_languages_at_once_do_not_touch_each_other(stage: Any, sentences: li
         given = files(one, sentences, 150)
         given["two"][f"{language}.jsonl"] = one.jsonl([{"text": f"{language} {text}"} for text in sentences[:50]])
         one.place(**given)
-        build(spec(one) | {"language": language}, one.raw, one.root / "alone")
+        build_corpus(spec(one) | {"language": language}, one.raw, one.root / "alone")
     both = tmp_path / "corpus"
     running = [
         start(spec(one) | {"language": language}, one.raw, both / language, 1, 0.002)

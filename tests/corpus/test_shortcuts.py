@@ -12,10 +12,10 @@ from datatrove.utils.text import PUNCTUATION_SET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest.corpus.shortcuts import QuickQuality, QuickRepetition, Runs
-from palimpsest.corpus.words import RegexWords
+from palimpsest.corpus.cleaning.fast_filters import FastQualityFilter, FastRepetitionFilter, NgramBounds
+from palimpsest.corpus.cleaning.word_splitter import RegexWordSplitter
 
-_WORDS = RegexWords("en")
+_WORDS = RegexWordSplitter("en")
 # Few and short words, so that runs repeat, and so that some are equal but for where words are cut.
 words = st.lists(st.sampled_from(["a", "ab", "b", "ba", "the", "und", "é", "猫", "𝒳"]), max_size=60)
 pieces = st.sampled_from(
@@ -48,12 +48,12 @@ _STRICT: dict[str, Any] = {
 
 @given(words, st.integers(1, 6))
 def test_bounds_hold(found: list[str], n: int) -> None:
-    runs = Runs(found)
-    assert runs.most_repeated_characters(n) >= find_all_duplicate(found, n)
+    bounds = NgramBounds(found)
+    assert bounds.repeated_characters(n) >= find_all_duplicate(found, n)
     grams = get_n_grams(found, n)
-    assert runs.most_top_characters(n) >= (find_top_duplicate(grams) if grams else 0)
+    assert bounds.top_characters(n) >= (find_top_duplicate(grams) if grams else 0)
     if len(found) >= n and len({"".join(found[at : at + n]) for at in range(len(found) - n + 1)}) == len(grams):
-        assert runs.most_repeated_characters(n) == 0
+        assert bounds.repeated_characters(n) == 0
 
 
 @pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value")
@@ -61,11 +61,19 @@ def test_bounds_hold(found: list[str], n: int) -> None:
 @pytest.mark.parametrize(
     ("quick", "plain", "settings"),
     [
-        (QuickRepetition, GopherRepetitionFilter, {}),
-        (QuickRepetition, GopherRepetitionFilter, {"dup_line_frac": 1, "dup_line_char_frac": 1, "dup_para_frac": 1}),
-        (QuickQuality, GopherQualityFilter, _STRICT),
-        (QuickQuality, GopherQualityFilter, {"min_doc_words": None, "max_doc_words": None, "min_stop_words": None}),
-        (QuickQuality, GopherQualityFilter, {"min_doc_words": 5, "max_non_alpha_words_ratio": None}),
+        (FastRepetitionFilter, GopherRepetitionFilter, {}),
+        (
+            FastRepetitionFilter,
+            GopherRepetitionFilter,
+            {"dup_line_frac": 1, "dup_line_char_frac": 1, "dup_para_frac": 1},
+        ),
+        (FastQualityFilter, GopherQualityFilter, _STRICT),
+        (
+            FastQualityFilter,
+            GopherQualityFilter,
+            {"min_doc_words": None, "max_doc_words": None, "min_stop_words": None},
+        ),
+        (FastQualityFilter, GopherQualityFilter, {"min_doc_words": 5, "max_non_alpha_words_ratio": None}),
     ],
 )
 def test_verdicts_are_datatroves(quick: Any, plain: Any, settings: dict[str, Any], text: str) -> None:
@@ -80,7 +88,7 @@ def verdict(rule: Any, text: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("quick", "plain"), [(QuickRepetition, GopherRepetitionFilter), (QuickQuality, GopherQualityFilter)]
+    ("quick", "plain"), [(FastRepetitionFilter, GopherRepetitionFilter), (FastQualityFilter, GopherQualityFilter)]
 )
 def test_a_sure_text_runs_no_rule(monkeypatch: pytest.MonkeyPatch, quick: Any, plain: Any) -> None:
     text = " ".join(["the", "and", *(f"{first}{second}word" for first in "abcdefgh" for second in "abcdefgh")])

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from palimpsest.corpus.signatures import Signatures
+from palimpsest.corpus.deduplication.minhash import MinHasher
 
 _MASK = (1 << 64) - 1
 # Words of many scripts, marks, digits, symbols beyond the first plane, and all kinds of blanks.
@@ -92,8 +92,8 @@ def bands(text: str, language: str, ngram: int, count: int, rows: int) -> list[i
     return hashes
 
 
-def signatures(language: str, ngram: int = 5, bands: int = 14, rows: int = 8) -> Signatures:
-    return Signatures(language, {"ngram": ngram, "bands": bands, "rows": rows})
+def signatures(language: str, ngram: int = 5, bands: int = 14, rows: int = 8) -> MinHasher:
+    return MinHasher(language, {"ngram": ngram, "bands": bands, "rows": rows})
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,7 +101,7 @@ def signatures(language: str, ngram: int = 5, bands: int = 14, rows: int = 8) ->
 @example(["", "a", "a b", "!?", "漢"], "en", 3, 2, 2)
 @example(["", "a", "a b", "!?", "漢"], "ja", 3, 2, 2)
 def test_bands_equal_a_twin_in_plain_python(texts: list[str], language: str, ngram: int, count: int, rows: int) -> None:
-    found = signatures(language, ngram, count, rows).bands(texts)
+    found = signatures(language, ngram, count, rows).band_hashes(texts)
     assert found.dtype == np.uint64
     assert found.shape == (len(texts), count)
     assert found.tolist() == [bands(text, language, ngram, count, rows) for text in texts]
@@ -113,7 +113,7 @@ def test_long_texts_equal_the_twin_too(language: str) -> None:
     chance = random.Random(4)
     text = " ".join(chance.choices(["wort", "word", "mot", "単語"], k=10_000))
     expected = [bands(part, language, 5, 3, 1) for part in (text, "short", text[:20_000])]
-    assert signatures(language, 5, 3, 1).bands([text, "short", text[:20_000]]).tolist() == expected
+    assert signatures(language, 5, 3, 1).band_hashes([text, "short", text[:20_000]]).tolist() == expected
 
 
 @settings(max_examples=60, deadline=None)
@@ -121,8 +121,8 @@ def test_long_texts_equal_the_twin_too(language: str) -> None:
 def test_how_texts_are_listed_changes_nothing(texts: list[str], language: str, data: st.DataObject) -> None:
     made = signatures(language)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(texts)), max_size=4)))
-    pieces = [made.bands(texts[start:end]) for start, end in pairwise([0, *cuts, len(texts)])]
-    assert np.array_equal(np.concatenate(pieces), made.bands(texts))
+    pieces = [made.band_hashes(texts[start:end]) for start, end in pairwise([0, *cuts, len(texts)])]
+    assert np.array_equal(np.concatenate(pieces), made.band_hashes(texts))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_how_texts_are_listed_changes_nothing(texts: list[str], language: str, d
     ],
 )
 def test_spelling_that_does_not_count(language: str, one: str, two: str) -> None:
-    first, second = signatures(language, ngram=2).bands([one, two])
+    first, second = signatures(language, ngram=2).band_hashes([one, two])
     assert np.array_equal(first, second)
 
 
@@ -154,7 +154,7 @@ def test_spelling_that_does_not_count(language: str, one: str, two: str) -> None
 )
 def test_what_does_count(language: str, one: str, two: str) -> None:
     """Short texts are one shingle, and texts without words are not all alike."""
-    first, second = signatures(language).bands([one, two])
+    first, second = signatures(language).band_hashes([one, two])
     assert not (first == second).any()
 
 
@@ -174,7 +174,7 @@ def test_the_share_of_equal_minima_estimates_jaccard(language: str, size: int, s
     chance, functions, pairs = random.Random(size), 112, 400
     drawn = [sets(chance, language, size, similarity) for _ in range(pairs)]
     made = signatures(language, ngram=1, bands=functions, rows=1)
-    one, two = (made.bands([pair[side] for pair in drawn]) for side in (0, 1))
+    one, two = (made.band_hashes([pair[side] for pair in drawn]) for side in (0, 1))
     exact = drawn[0][2]
     estimates = (one == two).mean(axis=1)
     deviation = math.sqrt(exact * (1 - exact) / functions)
@@ -188,16 +188,16 @@ def test_bands_are_shared_as_often_as_independent_rows_would_be(similarity: floa
     chance = random.Random(7)
     drawn = [sets(chance, "en", 150, similarity) for _ in range(1500)]
     made = signatures("en", ngram=1)
-    one, two = (made.bands([pair[side] for pair in drawn]) for side in (0, 1))
+    one, two = (made.band_hashes([pair[side] for pair in drawn]) for side in (0, 1))
     expected = 1 - (1 - drawn[0][2] ** 8) ** 14
     error = math.sqrt(expected * (1 - expected) / len(drawn))
     assert abs((one == two).any(axis=1).mean() - expected) < 4 * error
 
 
 _PRINT_BANDS = """
-from palimpsest.corpus.signatures import Signatures
+from palimpsest.corpus.deduplication.minhash import MinHasher
 text = " ".join(f"word{n * n % 97}" for n in range(300))
-print([Signatures(l, {"ngram": 5, "bands": 14, "rows": 8}).bands([text, "x"]).tolist() for l in ("en", "ja")])
+print([MinHasher(l, {"ngram": 5, "bands": 14, "rows": 8}).band_hashes([text, "x"]).tolist() for l in ("en", "ja")])
 """
 
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest.corpus.filters import QualityFilters
-from palimpsest.corpus.identify import Identifier
-from palimpsest.corpus.normalise import content_key, normalise
-from palimpsest.corpus.words import RegexWords
+from palimpsest.corpus.cleaning.language_id import LanguageIdentifier
+from palimpsest.corpus.cleaning.normalise import normalise
+from palimpsest.corpus.cleaning.quality_filters import QualityFilters
+from palimpsest.corpus.cleaning.word_splitter import RegexWordSplitter
+from palimpsest.corpus.deduplication.document_keys import content_key
 from palimpsest.params.built_in import CLEANING
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
@@ -65,19 +66,19 @@ def test_content_key_is_blind_to_case_and_space_only() -> None:
     ],
 )
 def test_words(language: str, text: str, expected: str) -> None:
-    found = RegexWords(language).word_tokenize(text)
+    found = RegexWordSplitter(language).word_tokenize(text)
     assert [word.rstrip("।") for word in found] == [word.rstrip("।") for word in expected.split()]
 
 
 @given(any_text, st.sampled_from(["en", "ja", "th", "ar"]))
 def test_words_lose_no_letter_and_are_never_none(text: str, language: str) -> None:
-    words = RegexWords(language).word_tokenize(text)
+    words = RegexWordSplitter(language).word_tokenize(text)
     assert bool(words) == bool(text.strip())
     assert sum(c.isalnum() for c in "".join(words)) == sum(c.isalnum() for c in text)
 
 
 def test_a_document_is_split_once(monkeypatch: pytest.MonkeyPatch, sentences: list[str]) -> None:
-    words = RegexWords("en")
+    words = RegexWordSplitter("en")
     calls = []
 
     class Counted:
@@ -89,13 +90,13 @@ def test_a_document_is_split_once(monkeypatch: pytest.MonkeyPatch, sentences: li
     chosen = {"gopher_repetition": {}, "gopher_quality": {"min_doc_words": 5}, "c4_quality": {"min_num_sentences": 1}}
     fineweb = {"fineweb_quality": {"char_duplicates_ratio": 0.5}}
     text = " ".join(f"To be told: {sentence}." for sentence in sentences[:4])
-    assert QualityFilters("en", chosen | fineweb, words).judge(text) == (text, None)
+    assert QualityFilters("en", chosen | fineweb, words).apply(text) == (text, None)
     words.word_tokenize(text)
     assert calls == [text]
 
 
 def test_sentences() -> None:
-    tokenizer = RegexWords("en")
+    tokenizer = RegexWordSplitter("en")
     text = 'He paid 3.50 dollars. "Really?" she said…\nYes! 猫だ。犬だ。 No end'
     expected = ["He paid 3.50 dollars.", '"Really?"', "she said…", "Yes!", "猫だ。", "犬だ。", "No end"]
     assert tokenizer.sent_tokenize(text) == expected
@@ -115,11 +116,11 @@ def test_sentences() -> None:
     ],
 )
 def test_language_is_recognised_and_others_are_not(language: str, text: str) -> None:
-    first, score = Identifier(language).score(text)
+    first, score = LanguageIdentifier(language).score(text)
     assert first
     assert score > 0.65
     for other in {"en", "fr", "de", "ar", "ja"} - {language}:
-        first, score = Identifier(other).score(text)
+        first, score = LanguageIdentifier(other).score(text)
         assert not first
         assert score < 0.1
 
@@ -127,8 +128,8 @@ def test_language_is_recognised_and_others_are_not(language: str, text: str) -> 
 def test_the_middle_of_a_long_text_counts() -> None:
     english = "The harbour was quiet that morning, and nobody came to ask about the boat. "
     german = "Der Hafen war an diesem Morgen still, und niemand fragte nach dem Boot. "
-    pure = Identifier("en").score(english * 200)[1]
-    assert Identifier("en").score(english * 28 + german * 200)[1] < pure
+    pure = LanguageIdentifier("en").score(english * 200)[1]
+    assert LanguageIdentifier("en").score(english * 28 + german * 200)[1] < pure
 
 
 GOPHER = {"min_doc_words": 50, "max_doc_words": 1000, "min_stop_words": 2, "max_non_alpha_words_ratio": 0.8}
@@ -145,34 +146,37 @@ GOPHER = {"min_doc_words": 50, "max_doc_words": 1000, "min_stop_words": 2, "max_
     ],
 )
 def test_gopher_reasons(text: str, reason: str) -> None:
-    words = RegexWords("en")
-    assert QualityFilters("en", {"gopher_quality": GOPHER}, words).judge(text.strip())[1] == reason
-    assert QualityFilters("en", {"gopher_quality": None}, words).judge(text.strip())[1] is None
+    words = RegexWordSplitter("en")
+    assert QualityFilters("en", {"gopher_quality": GOPHER}, words).apply(text.strip())[1] == reason
+    assert QualityFilters("en", {"gopher_quality": None}, words).apply(text.strip())[1] is None
 
 
 def test_filters_run_in_the_order_given() -> None:
-    words, text = RegexWords("en"), "lorem ipsum of the day"
+    words, text = RegexWordSplitter("en"), "lorem ipsum of the day"
     quality: dict[str, Any] = {"gopher_quality": GOPHER}
     c4: dict[str, Any] = {"c4_quality": {"filter_no_terminal_punct": False, "min_num_sentences": -1}}
-    assert QualityFilters("en", quality | c4, words).judge(text)[1] == "gopher_quality.gopher_short_doc"
-    assert QualityFilters("en", c4 | quality, words).judge(text)[1] == "c4_quality.lorem_ipsum"
+    assert QualityFilters("en", quality | c4, words).apply(text)[1] == "gopher_quality.gopher_short_doc"
+    assert QualityFilters("en", c4 | quality, words).apply(text)[1] == "c4_quality.lorem_ipsum"
 
 
 def test_c4_takes_out_lines_but_not_japanese_ones() -> None:
     c4 = {"c4_quality": {"filter_no_terminal_punct": False, "min_num_sentences": -1}}
     text = "A line of words that stays.\n\nHome\nPlease enable javascript to go on.\nAnother line that stays."
     kept = "A line of words that stays.\nAnother line that stays."
-    assert QualityFilters("en", c4, RegexWords("en")).judge(text) == (kept, None)
-    assert QualityFilters("en", c4, RegexWords("en")).judge("Home\nNews") == ("Home\nNews", "c4_quality.no_lines_left")
+    assert QualityFilters("en", c4, RegexWordSplitter("en")).apply(text) == (kept, None)
+    assert QualityFilters("en", c4, RegexWordSplitter("en")).apply("Home\nNews") == (
+        "Home\nNews",
+        "c4_quality.no_lines_left",
+    )
     japanese = "吾輩は猫である。\n\n名前はまだ無い。"
-    assert QualityFilters("ja", c4, RegexWords("ja")).judge(japanese) == (japanese, None)
+    assert QualityFilters("ja", c4, RegexWordSplitter("ja")).apply(japanese) == (japanese, None)
 
 
 def test_japanese_words_fit_the_length_rule() -> None:
     text = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。"
     text += "何でも薄暗いじめじめした所で泣いていた事だけは記憶している。"
-    words = RegexWords("ja").word_tokenize(text)
+    words = RegexWordSplitter("ja").word_tokenize(text)
     assert len(words) > len(text) / 4
     assert 1 < np.mean([len(word) for word in words]) < 4
     rules = {"gopher_quality": CLEANING["ja"]["filters"]["gopher_quality"] | {"min_doc_words": 20}}
-    assert QualityFilters("ja", rules, RegexWords("ja")).judge(text)[1] is None
+    assert QualityFilters("ja", rules, RegexWordSplitter("ja")).apply(text)[1] is None

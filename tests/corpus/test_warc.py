@@ -13,9 +13,10 @@ from warcio.archiveiterator import ArchiveIterator
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from palimpsest.corpus import page, warc
-from palimpsest.corpus.page import decoded, page_text
-from palimpsest.corpus.rejected import Rejected
+from palimpsest.corpus.cleaning import web_page
+from palimpsest.corpus.cleaning.rejected import Rejected
+from palimpsest.corpus.cleaning.web_page import decode_html, page_text
+from palimpsest.corpus.reading import warc_reader
 from palimpsest.errors import DataError
 
 WORDS = "the river ran slow under a stone bridge and old boats carried grain to market every morning".split()
@@ -79,7 +80,7 @@ def test_pages_give_their_main_text_and_all_else_a_reason(stage: Any, name: str)
     file.response("http://x.org/missing", html(article(16)).encode(), status="404 Not Found")
     file.response("http://x.org/image", b"\x89PNG", Content_Type="image/png")
     file.response("http://x.org/empty", b"<html><body></body></html>")
-    file.response("http://x.org/huge", b"<html>" + b"x" * warc.MAX_PAGE_BYTES)
+    file.response("http://x.org/huge", b"<html>" + b"x" * warc_reader.MAX_PAGE_BYTES)
     bomb = gzip.compress(b"<p>x</p>" * (1 << 20))
     file.response("http://x.org/bomb", bomb, Content_Encoding="gzip")
     file.response("http://x.org/brotli", b"\x0b\x02\x80", Content_Encoding="br")
@@ -115,9 +116,9 @@ def test_wet_records_are_text(stage: Any) -> None:
 
 @pytest.mark.parametrize("batch_bytes", [1, 3000, 1 << 22])
 def test_batches_are_cut_anywhere(stage: Any, monkeypatch: pytest.MonkeyPatch, batch_bytes: int) -> None:
-    from palimpsest.corpus import read
+    from palimpsest.corpus.reading import read_file
 
-    monkeypatch.setattr(read, "BATCH_BYTES", batch_bytes)
+    monkeypatch.setattr(read_file, "BATCH_BYTES", batch_bytes)
     file = Warc()
     for number in range(20):
         file.other("request", b"GET")
@@ -132,11 +133,11 @@ def test_damage_is_named_with_its_offset(stage: Any) -> None:
         file.response(f"http://x.org/{number}", html(article(number)).encode())
     data = file.data
     last = data.rindex(b"WARC/1.0")
-    with pytest.raises(DataError, match=rf"a\.warc: cut short at byte {len(data) - 300} of the unpacked file"):
+    with pytest.raises(DataError, match=rf"a\.warc: cut short at byte {len(data) - 300} of the decompressed file"):
         stage.run({"a.warc": data[:-300]})
     with pytest.raises(DataError, match=rf"cut short at byte {last + 50} "):
         stage.run({"a.warc": data[: last + 50]})
-    with pytest.raises(DataError, match=rf"no WARC record at byte {last} of the unpacked file .*found b'XARC"):
+    with pytest.raises(DataError, match=rf"no WARC record at byte {last} of the decompressed file .*found b'XARC"):
         stage.run({"a.warc": data[:last] + b"X" + data[last + 1 :]})
     packed = gzip.compress(data)
     with pytest.raises(DataError, match=rf"a\.warc\.gz: cut short at byte {len(packed) - 20}"):
@@ -165,11 +166,11 @@ def test_damage_is_named_with_its_offset(stage: Any) -> None:
 )
 def test_charsets(content_type: str, meta: str, encoding: str) -> None:
     text = html(["吾輩は猫である。"], meta)
-    assert decoded(text.encode(encoding), content_type) == text
+    assert decode_html(text.encode(encoding), content_type) == text
 
 
 def test_latin_1_means_windows_1252() -> None:
-    assert decoded("“café” – naïve".encode("cp1252"), "text/html; charset=ISO-8859-1") == "“café” – naïve"
+    assert decode_html("“café” – naïve".encode("cp1252"), "text/html; charset=ISO-8859-1") == "“café” – naïve"
 
 
 @pytest.mark.parametrize(
@@ -185,10 +186,10 @@ def test_an_exception_of_the_extractor_is_a_reason(monkeypatch: pytest.MonkeyPat
     def broken(*_: object, **__: object) -> None:
         raise RecursionError("too deep")
 
-    monkeypatch.setattr(page.trafilatura, "extract", broken)
+    monkeypatch.setattr(web_page.trafilatura, "extract", broken)
     with pytest.raises(Rejected) as caught:
         page_text(b"HTTP/1.1 200 OK\r\n\r\n<p>x</p>")
-    assert (caught.value.reason, caught.value.text[:23]) == ("bad_page", "RecursionError: <p>x</p")
+    assert (caught.value.reason, caught.value.excerpt[:23]) == ("bad_page", "RecursionError: <p>x</p")
 
 
 def test_a_page_does_not_depend_on_those_before_it() -> None:

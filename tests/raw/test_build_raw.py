@@ -10,7 +10,7 @@ import zstandard
 
 from palimpsest import recipe
 from palimpsest.artifact import canonical_json, fingerprint, read_json, read_manifest
-from palimpsest.corpus.build import build as clean
+from palimpsest.corpus.build_corpus import build_corpus
 from palimpsest.errors import DataError
 from palimpsest.params import parse
 from palimpsest.raw import inventory, parts
@@ -231,7 +231,7 @@ def test_cleaning_finds_the_planted_truth(tmp_path: Path) -> None:
     sources = {"en": {"kind": "sample", "documents": 300}}
     params = parse({"languages": ["en"], "corpus": {"sources": sources, "validation_fraction": 0.1}}, "here")
     build_raw(recipe.raw(params, "en", Inventory()), tmp_path / "raw", tmp_path / "cache")
-    clean(recipe.corpus(params, "en", Inventory()), tmp_path / "raw", tmp_path / "corpus")
+    build_corpus(recipe.corpus(params, "en", Inventory()), tmp_path / "raw", tmp_path / "corpus")
     corpus = read_manifest(tmp_path / "corpus", "corpus")
     kept = {line["id"] for split in ("train/", "validation/") for path in corpus.paths(split) for line in unpack(path)}
     reason = {line["id"]: line["reason"] for line in unpack(tmp_path / "corpus" / "dropped.jsonl.zst")}

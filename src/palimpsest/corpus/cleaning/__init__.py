@@ -1,0 +1,1 @@
+"""Batches of records as documents: decoding, normalisation, language and quality filters, masking, decontamination."""
