@@ -94,33 +94,33 @@ def _train(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as for training
-    from palimpsest.evaluate.checkpoint import build
+    from palimpsest.evaluate.evaluate_checkpoint import evaluate_checkpoint
 
-    build(options.spec, options.parent, options.tokenizer, _by_language(options.tokens), options.out)
+    evaluate_checkpoint(options.spec, options.parent, options.tokenizer, _by_language(options.tokens), options.out)
 
 
 def _tasks(options: argparse.Namespace) -> None:
-    from palimpsest.evaluate.tasks import build
+    from palimpsest.evaluate.run_tasks import run_tasks
 
-    build(options.spec, options.parent, _by_language(options.raw), options.out)
+    run_tasks(options.spec, options.parent, _by_language(options.raw), options.out)
 
 
 def _gather(options: argparse.Namespace) -> None:
-    from palimpsest.evaluate.gather import build
+    from palimpsest.evaluate.gather_results import gather_results
 
-    build(options.spec, Path())
+    gather_results(options.spec, Path())
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    from palimpsest.evaluate.sweep import build_sweep
+    from palimpsest.evaluate.gather_sweep import gather_sweep
 
-    build_sweep(options.spec, Path())
+    gather_sweep(options.spec, Path())
 
 
 def _scaling(options: argparse.Namespace) -> None:
-    from palimpsest.evaluate.scaling import build
+    from palimpsest.evaluate.scaling_analysis import analyse_scaling
 
-    build(options.sweep, options.out)
+    analyse_scaling(options.sweep, options.out)
 
 
 def _report(options: argparse.Namespace) -> None:

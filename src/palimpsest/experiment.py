@@ -9,7 +9,7 @@ from typing import Any
 
 from palimpsest import recipe
 from palimpsest.artifact import fingerprint
-from palimpsest.evaluate import catalogue
+from palimpsest.evaluate.task_registry import describe_tasks
 from palimpsest.lineage import Lineage, lineages
 from palimpsest.params import grid, naming, override, parse
 from palimpsest.paths import expand
@@ -62,7 +62,7 @@ class Experiment:
     def _tasks(self, cache: Path) -> recipe.Spec:
         asked, samples = self.params.evaluate, recipe.sample_sources(self.params)
         folders = {language: Path("data", "raw", language, name) for language, name in samples.items()}
-        described = catalogue.describe(
+        described = describe_tasks(
             asked.tasks, asked.task_data, asked.task_source, folders,
             lambda path: inventory.digest_files(glob.escape(str(path)), cache),
         )  # fmt: skip

@@ -118,6 +118,7 @@ class Progress:
                 unit_scale=self.unit == "bytes",
                 file=sys.stderr,
                 dynamic_ncols=True,
+                disable=False,  # TQDM_DISABLE is for the bars of libraries
             )
         )
         # Log lines move above the bar in place of breaking it.

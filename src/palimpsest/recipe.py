@@ -128,7 +128,7 @@ def sample_sources(params: Params) -> dict[str, str]:
 
 
 def tasks(params: Params, described: list[Spec]) -> Spec:
-    """Zero-shot tasks, the same for every checkpoint. ``described``: what evaluate.catalogue says of each of them.
+    """Zero-shot tasks, the same for every checkpoint. ``described``: what evaluate.task_registry says of each of them.
 
     ``samples``: the languages whose sample corpus is asked about, and the source's name.
     """

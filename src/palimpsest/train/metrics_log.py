@@ -9,10 +9,13 @@ import json
 import math
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from palimpsest.artifact import atomic_file
-from palimpsest.train.loggers import Loggers
+
+if TYPE_CHECKING:
+    # Importing it imports torch, which readers of metrics.jsonl do not need.
+    from palimpsest.train.loggers import Loggers
 
 
 class MetricsLog:

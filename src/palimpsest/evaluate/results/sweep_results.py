@@ -39,7 +39,7 @@ class SweepRun:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepPoint:
+class SweepPointResults:
     """``values``: dotted params key → value; ``runs``: arm → seed → results."""
 
     values: Mapping[str, Any]
@@ -51,7 +51,7 @@ class SweepPoint:
 class SweepResults:
     """The whole of sweep.json; points in the order of the sweep."""
 
-    points: tuple[SweepPoint, ...]
+    points: tuple[SweepPointResults, ...]
     format: Literal["palimpsest.sweep/2"] = "palimpsest.sweep/2"
 
 

@@ -1,4 +1,4 @@
-"""A made-up project whose every stage up to evaluation is done: two arms that share a past, and joint."""
+"""A made-up project whose every stage up to evaluation is finished: two arms that share a past, and joint."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import csv
 import json
 import math
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pytest
 
 from palimpsest.artifact import atomic_file, write_json, write_manifest
-from palimpsest.evaluate import gather
 
 LANGUAGES = ["fr", "en", "ar"]  # the order of training, which is not the alphabet's
-Row = list[float]
 
 # Nats per token of fr, en and ar, by seed and checkpoint.
-LOSSES: dict[str, Row] = {
+LOSSES: dict[str, list[float]] = {
     "nano-s0.00": [8.0, 8.2, 8.4],
     "nano-s0.00/fr.01": [3.0, 7.0, 7.5],
     "nano-s0.00/fr.01/en.02": [4.5, 3.2, 7.1],
@@ -51,7 +49,7 @@ PARAMS = {
         }
     },
 }
-REPLAY = {"rate": "0.25", "accounting": "add", "scope": "past"}
+REPLAY = {"rate": "0.25", "accounting": "add", "scope": "past", "capacity": None}
 MER = {"interval": 20, "step_size": 0.5, "moments": "keep"}
 SEQUENCES = {"new_sequences": 125, "replayed_sequences": 0}
 LEDGERS = {
@@ -61,81 +59,64 @@ LEDGERS = {
 }
 
 
-def place(folder: Path, stage: str, files: dict[str, Any], params: dict[str, Any], counts: dict[str, Any]) -> None:
+def write_stage(
+    folder: Path, stage: str, files: dict[str, Any], params: dict[str, Any], counts: dict[str, Any]
+) -> None:
+    """Write a finished folder: JSON ``files`` by name, and a manifest."""
     for name, value in files.items():
         write_json(folder / name, value)
     listed = [folder / name for name in files]
     write_manifest(folder, stage=stage, params=params, inputs={}, files=listed, counts=counts)
 
 
-def place_run(root: Path, path: str) -> None:
+def write_run(root: Path, path: str) -> None:
     name = path.rpartition("/")[2]
     replays = "+r25" in name
     params = {"seed": int(path[6]), "replay": REPLAY if replays else None, "mer": MER if replays else None}
     if "/" not in path:
-        return place(root / "runs" / path, "run", {}, {"seed": int(path[6])}, {"parameters": 77})
+        return write_stage(root / "runs" / path, "run", {}, {"seed": int(path[6])}, {"parameters": 77})
     params["train"] = {"batch_size": 20, "context_length": 5}
     ledger = SEQUENCES | LEDGERS["joint" if name.startswith("joint") else "replayed" if replays else "plain"]
     lines: list[dict[str, Any]] = [{"step": step, "loss": 5.0} for step in range(1, ledger["steps"] + 1)]
     for step, tokens in ((5, 500), (ledger["steps"], ledger["total_tokens"])):
-        losses = {language: step / 8 + place for place, language in enumerate(LANGUAGES)}
+        losses = {language: step / 8 + index for index, language in enumerate(LANGUAGES)}
         lines.insert(step, {"step": step, "tokens": tokens, "validation": losses})
     if replays:
         for step, at in ((4, "step"), (8, "step"), (10, "window"), (10, "interpolated"), (13, "step")):
             lines.append({"step": step, "at": at, "alignment": {"all": step / 16, "head": -step / 16}})
     with atomic_file(root / "runs" / path / "metrics.jsonl") as file:
         file.writelines(json.dumps(line).encode() + b"\n" for line in lines)
-    return place(root / "runs" / path, "run", {}, params, {"parameters": 77, "ledger": ledger})
+    return write_stage(root / "runs" / path, "run", {}, params, {"parameters": 77, "ledger": ledger})
 
 
-def place_evaluation(root: Path, path: str, row: Row) -> None:
+def write_evaluation(root: Path, path: str, mean_losses: list[float]) -> None:
     """40 documents of 10 or 30 tokens (4 bytes a token); half of them lie 0.5 above and half 0.5 below the mean."""
     tokens = [10, 10, 30, 30] * 10
     losses: dict[str, Any] = {}
-    for language, mean in zip(LANGUAGES, row, strict=True):
+    for language, mean in zip(LANGUAGES, mean_losses, strict=True):
         nats = [(mean + (0.5 if at % 2 else -0.5)) * number for at, number in enumerate(tokens)]
         losses[language] = {"nats": nats, "tokens": tokens, "bytes": [4 * number for number in tokens]}
-    place(root / "results" / "evaluation" / path, "evaluation", {"losses.json": losses}, {"languages": LANGUAGES}, {})
+    write_stage(
+        root / "results" / "evaluation" / path, "evaluation", {"losses.json": losses}, {"languages": LANGUAGES}, {}
+    )
 
 
-def of_two(one: float, other: float) -> Any:
+def mean_of_two(one: float, other: float) -> Any:
     """A quantity over two seeds: the standard deviation of two numbers is their distance over √2."""
     return pytest.approx({"mean": (one + other) / 2, "sd": abs(one - other) / math.sqrt(2), "n": 2}, abs=1e-9)
 
 
-def rows(root: Path, name: str) -> list[dict[str, str]]:
+def plot_rows(root: Path, name: str) -> list[dict[str, str]]:
+    """The rows of a file of results/plots."""
     with (root / "results" / "plots" / f"{name}.csv").open(newline="") as file:
         return list(csv.DictReader(file))
 
 
-class Project:
-    """What the tests know of it, and how they read it."""
-
-    languages: ClassVar = LANGUAGES
-    losses: ClassVar = LOSSES
-    arms: ClassVar = ARMS
-    params: ClassVar = PARAMS
-    replay: ClassVar = REPLAY
-    mer: ClassVar = MER
-    sequences: ClassVar = SEQUENCES
-    ledgers: ClassVar = LEDGERS
-    place = staticmethod(place)
-    of_two = staticmethod(of_two)
-    rows = staticmethod(rows)
-
-
-@pytest.fixture
-def project() -> type[Project]:
-    return Project
-
-
-@pytest.fixture(scope="session")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose every stage up to evaluation is done, gathered."""
-    root = tmp_path_factory.mktemp("project")
-    for path, row in LOSSES.items():
-        place_run(root, path)
-        place_evaluation(root, path, row)
+def write_evaluated_project(root: Path) -> None:
+    """Write data/, runs/ and results/evaluation/ of the project."""
+    for path, losses in LOSSES.items():
+        write_run(root, path)
+        write_evaluation(root, path, losses)
     for number, language in enumerate(LANGUAGES):
         split = {"documents": 10 + number, "bytes": 100}
         names = [source["name"] for source in PARAMS["corpus"]["sources"][language]]
@@ -143,18 +124,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         corpus |= {"masked": {"email": number}, "bad_files": []}
         corpus["sources"] = {name: {"documents_in": 30 // len(names), "train": split} for name in names}
         raw = {"sources": {name: {"licence": f"of {name}"} for name in names}}
-        place(root / "data" / "raw" / language, "raw", {}, {}, raw)
-        place(root / "data" / "corpus" / language, "corpus", {}, {}, corpus)
+        write_stage(root / "data" / "raw" / language, "raw", {}, {}, raw)
+        write_stage(root / "data" / "corpus" / language, "corpus", {}, {}, corpus)
         tokens = {"train": split | {"tokens": 25}, "validation": split | {"tokens": 5}}
         tokens["sources"] = {name: {"tokens": 25 // len(names), "share": 1 / len(names)} for name in names}
-        place(root / "data" / "tokens" / language, "tokens", {}, {}, tokens)
+        write_stage(root / "data" / "tokens" / language, "tokens", {}, {}, tokens)
     ratios = {"tokens_per_byte": 0.375, "tokens_per_word": 1.5}
     fertility = {"fr": ratios | {"tokens_per_byte": 0.25}, "en": ratios, "ar": ratios | {"tokens_per_byte": 0.5}}
-    place(root / "data" / "tokenizer", "tokenizer", {}, {}, {"fertility": fertility})
-    gather.build({"params": PARAMS, "arms": ARMS}, root)
-    return root
-
-
-@pytest.fixture(scope="session")
-def result(root: Path) -> Any:
-    return json.loads((root / "results" / "eval_all.json").read_text())
+    write_stage(root / "data" / "tokenizer", "tokenizer", {}, {}, {"fertility": fertility})

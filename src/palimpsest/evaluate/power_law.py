@@ -12,24 +12,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import fdtrc
 
 RESAMPLES = 2000
-FEWEST = 3  # sizes: two parameters and something left over to judge them by
-_FEWEST_BENT = 6  # runs: AICc is defined for over two more than there are parameters, the asymptote among them
-_EXACT = 1e-9  # a misfit of log L that rounding alone makes: no law is better than another below it
-_MISFIT = 0.05  # the level at which the sizes are said to miss the law by more than the seeds explain
-_LARGEST = 700.0  # exp() of it is still finite
+MIN_SIZES = 3  # two parameters, and a degree of freedom to judge them by
+_MIN_RUNS_FOR_ASYMPTOTE = 6  # AICc needs more than two runs beyond the parameters, the asymptote among them
+_ROUNDING = 1e-9  # misfit of log L from rounding alone: below it no law is better than another
+_LACK_OF_FIT_LEVEL = 0.05  # p value below which the sizes miss the law by more than the seeds explain
+_LARGEST_EXPONENT = 700.0  # exp() of it is still finite
 
 Observation = tuple[float, int, float]
 """(training FLOPs per token C, seed, loss)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Law:
-    """A fitted law. Row 0 of ``theta`` is the estimate, the others are those of the resamples.
+class PowerLaw:
+    """A fitted law. Row 0 of ``theta`` is the estimate, the other rows are the resamples'.
 
     theta: (1 + resamples, 3): log E (−inf without asymptote), log A at the geometric mean of C, b. ``centre``: the log
-    of that mean. ``why``: which law, and where its uncertainty comes from.
+    of that mean. ``why``: how the law was chosen, and where its uncertainty comes from.
     """
 
     theta: np.ndarray
@@ -49,9 +50,9 @@ class Law:
         return _log_loss(self.theta, np.log(flops) - self.centre)
 
     def log_growth(self, log_loss: np.ndarray, flops: float) -> np.ndarray:
-        """log C'/C, row by row, of the C' at which the law has a loss.
+        """log C'/C for each row of theta, where C' is the compute at which the law reaches ``log_loss``.
 
-        +inf where the law never comes down to the loss; −inf where it does not fall and is below the loss at C already.
+        +inf where the law never falls to that loss; −inf where it does not fall and is already below the loss at C.
         """
         asymptote, scale, exponent = self.theta.T
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -65,8 +66,8 @@ class Law:
         """E in nats per token, A in nats per token · FLOPs^b, b without unit."""
         return {name: float(values[0]) for name, values in self._plain().items()}
 
-    def intervals(self) -> dict[str, list[float]]:
-        """The 95 % intervals of the coefficients."""
+    def intervals(self) -> dict[str, tuple[float, float]]:
+        """95 % intervals of the coefficients."""
         return {name: interval(values[1:]) for name, values in self._plain().items()}
 
     def _plain(self) -> dict[str, np.ndarray]:
@@ -75,15 +76,15 @@ class Law:
         return ({"E": _exp(asymptote)} if self.asymptotic else {}) | plain
 
 
-def interval(values: np.ndarray) -> list[float]:
-    """The middle 95 % of resampled values; an order statistic, so that infinities do no harm."""
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of resampled values; an order statistic, so that infinities are allowed."""
     low, high = np.quantile(values, [0.025, 0.975], method="inverted_cdf")
-    return [float(low), float(high)]
+    return float(low), float(high)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Sizes:
-    """Observations by size: x = log C − centre, mean log loss and number of seeds, and the seeds' deviations."""
+    """Observations grouped by size: x = log C − centre, mean log loss, number of seeds, and the seeds' deviations."""
 
     x: np.ndarray
     mean: np.ndarray
@@ -97,34 +98,34 @@ class _Sizes:
 
     @property
     def within(self) -> float:
-        """The sum of squares that no law of size alone can explain."""
+        """Sum of squares within sizes: no law of size alone can explain it."""
         return float(sum(np.sum(deviation**2) for deviation in self.deviations))
 
     def misfit(self, theta: np.ndarray) -> float:
-        """The sum of squares of the sizes' means about the law."""
+        """Sum of squares of the sizes' means about the law."""
         return float(np.sum(self.count * (self.mean - _log_loss(theta, self.x)[0]) ** 2))
 
 
-def fit(observations: Sequence[Observation]) -> Law:
-    """The law of at least ``FEWEST`` sizes; the one with an asymptote only where AICc finds it better.
+def fit_power_law(observations: Sequence[Observation]) -> PowerLaw:
+    """Fit at least ``MIN_SIZES`` sizes; with an asymptote only where AICc prefers it.
 
     The order of the observations does not matter. Losses and C are positive.
     """
     observations = sorted(observations)
     sizes = _by_size(observations)
     theta, why = _choose(sizes)
-    # Arms over equal sizes and seeds are resampled alike, which keeps what a shared seed does to both of them.
+    # Arms with equal sizes and seeds draw equal resamples, so that what a shared seed does to both cancels in ratios.
     design = repr([(flops, seed) for flops, seed, _ in observations]).encode()
     drawn, source = _resample(sizes, theta, int.from_bytes(hashlib.sha256(design).digest()[:8]))
     refitted = (_asymptotic if np.isfinite(theta[0, 0]) else _straight)(sizes, drawn)
-    return Law(theta=np.concatenate([theta, refitted]), centre=sizes.centre, why=f"{why}; {source}")
+    return PowerLaw(theta=np.concatenate([theta, refitted]), centre=sizes.centre, why=f"{why}; {source}")
 
 
 def _by_size(observations: Sequence[Observation]) -> _Sizes:
-    flops, place = np.unique([flops for flops, _, _ in observations], return_inverse=True)
+    flops, size_of = np.unique([flops for flops, _, _ in observations], return_inverse=True)
     losses = np.log([loss for _, _, loss in observations])
-    by_size = [losses[place == size] for size in range(len(flops))]
-    centre = float(np.mean(np.log(flops)[place]))
+    by_size = [losses[size_of == size] for size in range(len(flops))]
+    centre = float(np.mean(np.log(flops)[size_of]))
     mean = np.array([np.mean(values) for values in by_size])
     return _Sizes(
         x=np.log(flops) - centre,
@@ -136,11 +137,11 @@ def _by_size(observations: Sequence[Observation]) -> _Sizes:
 
 
 def _choose(sizes: _Sizes) -> tuple[np.ndarray, str]:
-    """The estimate of the law that the data speak for, and why."""
+    """The law that the data prefer: its estimate, and why."""
     straight = _straight(sizes, sizes.mean[None])
-    if len(sizes.x) <= FEWEST:
+    if len(sizes.x) <= MIN_SIZES:
         return straight, f"{len(sizes.x)} sizes cannot tell an asymptote E from a smaller exponent"
-    if sizes.points < _FEWEST_BENT:
+    if sizes.points < _MIN_RUNS_FOR_ASYMPTOTE:
         return straight, f"{sizes.points} runs are too few to tell an asymptote E by AICc"
     asymptotic = _asymptotic(sizes, sizes.mean[None])
     two, three = _aicc(sizes, straight, 2), _aicc(sizes, asymptotic, 3)
@@ -152,23 +153,23 @@ def _choose(sizes: _Sizes) -> tuple[np.ndarray, str]:
 def _aicc(sizes: _Sizes, theta: np.ndarray, parameters: int) -> float:
     """Akaike's criterion corrected for few points (Hurvich and Tsai 1989); the variance is a parameter too."""
     points, free = sizes.points, parameters + 1
-    squares = max(sizes.misfit(theta) + sizes.within, points * _EXACT**2)
+    squares = max(sizes.misfit(theta) + sizes.within, points * _ROUNDING**2)
     return float(points * np.log(squares / points) + 2 * free + 2 * free * (free + 1) / (points - free - 1))
 
 
 def _resample(sizes: _Sizes, theta: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
-    """Mean log losses as they might have come out, (resamples, sizes), and a word on where they come from.
+    """Resampled mean log losses, (resamples, sizes), and which bootstrap they come from.
 
-    The seeds' deviations from their size's mean are drawn anew, out of those of all sizes, since two seeds alone say
-    little; where a size has one seed only, or the means miss the law by more than the seeds explain, the means'
-    residuals are drawn instead. Each resample's deviations are scaled by √(d/χ²), χ² drawn with their d degrees
-    of freedom, so that few of these widen an interval as Student's t does.
+    The seeds' deviations from their size's mean are resampled from all sizes pooled, since two seeds alone say little.
+    Where a size has one seed only, or the means miss the law by more than the seeds explain, the means' residuals are
+    resampled instead. Each resample's deviations are scaled by √(d/χ²), with χ² drawn with their d degrees of freedom,
+    so that few degrees of freedom widen an interval as Student's t does.
     """
     parameters = 3 if np.isfinite(theta[0, 0]) else 2
-    beyond, repeats = len(sizes.x) - parameters, sizes.points - len(sizes.x)
-    if sizes.count.min() > 1 and not _misses(sizes, theta, beyond, repeats):
+    size_freedom, seed_freedom = len(sizes.x) - parameters, sizes.points - len(sizes.x)
+    if sizes.count.min() > 1 and not _lacks_fit(sizes, theta, size_freedom, seed_freedom):
         rng = np.random.default_rng([seed, 0])
-        scale = np.sqrt(repeats / rng.chisquare(repeats, RESAMPLES))
+        scale = np.sqrt(seed_freedom / rng.chisquare(seed_freedom, RESAMPLES))
         # A size's deviations are about its own mean, which makes them too small by (n − 1)/n of their variance.
         lifted = [values * np.sqrt(len(values) / (len(values) - 1)) for values in sizes.deviations]
         drawn = np.concatenate(lifted)[rng.integers(sizes.points, size=(RESAMPLES, sizes.points))]
@@ -177,15 +178,15 @@ def _resample(sizes: _Sizes, theta: np.ndarray, seed: int) -> tuple[np.ndarray, 
     rng = np.random.default_rng([seed, 1])
     fitted = _log_loss(theta, sizes.x)[0]
     residuals = (sizes.mean - fitted) * np.sqrt(sizes.count)
-    scale = np.sqrt(len(sizes.x) / rng.chisquare(beyond, RESAMPLES))  # residuals: (S − p)/S too small
+    scale = np.sqrt(len(sizes.x) / rng.chisquare(size_freedom, RESAMPLES))  # residuals: (S − p)/S too small
     moved = residuals[rng.integers(len(residuals), size=(RESAMPLES, len(residuals)))] / np.sqrt(sizes.count)
     return fitted + scale[:, None] * moved, "intervals from how far the sizes lie off the law"
 
 
-def _misses(sizes: _Sizes, theta: np.ndarray, beyond: int, repeats: int) -> bool:
-    """The F test of lack of fit; its distribution is drawn, for want of a library that has it."""
-    ratio = (sizes.misfit(theta) / beyond) / max(sizes.within / repeats, _EXACT**2)
-    return bool(np.mean(np.random.default_rng(0).f(beyond, repeats, 20_000) >= ratio) < _MISFIT)
+def _lacks_fit(sizes: _Sizes, theta: np.ndarray, size_freedom: int, seed_freedom: int) -> bool:
+    """The F test of lack of fit: whether the sizes' means miss the law by more than the seeds explain."""
+    ratio = (sizes.misfit(theta) / size_freedom) / max(sizes.within / seed_freedom, _ROUNDING**2)
+    return bool(fdtrc(size_freedom, seed_freedom, ratio) < _LACK_OF_FIT_LEVEL)
 
 
 def _log_loss(theta: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -196,31 +197,34 @@ def _log_loss(theta: np.ndarray, x: np.ndarray) -> np.ndarray:
 def _straight(sizes: _Sizes, y: np.ndarray) -> np.ndarray:
     """theta of A·C^(−b) for each row of ``y``: weighted least squares; x has the weighted mean 0."""
     scale = y @ sizes.count / sizes.points
-    slope = y @ (sizes.count * sizes.x) / np.sum(sizes.count * sizes.x**2)
-    return np.stack([np.full(len(y), -np.inf), scale, -slope], axis=1)
+    exponent = y @ (sizes.count * sizes.x) / np.sum(sizes.count * sizes.x**2)
+    return np.stack([np.full(len(y), -np.inf), scale, -exponent], axis=1)
 
 
 def _asymptotic(sizes: _Sizes, y: np.ndarray) -> np.ndarray:
-    """theta of E + A·C^(−b) for each row of ``y``: the best of several descents, from E at parts of the least loss."""
-    parts = np.log([0.1, 0.5, 0.9])
-    asymptote = (y.min(axis=1) + parts[:, None]).ravel()
-    rows = np.tile(y, (len(parts), 1))
+    """theta of E + A·C^(−b) for each row of ``y``: the best of three fits, from E at fractions of the least loss."""
+    fractions = np.log([0.1, 0.5, 0.9])
+    asymptote = (y.min(axis=1) + fractions[:, None]).ravel()
+    rows = np.tile(y, (len(fractions), 1))
     start = _straight(sizes, np.log(np.exp(rows) - np.exp(asymptote)[:, None]))
-    theta, squares = _descend(sizes, rows, np.column_stack([asymptote, start[:, 1:]]))
-    best = squares.reshape(len(parts), -1).argmin(axis=0)
-    found: np.ndarray = theta.reshape(len(parts), len(y), 3)[best, np.arange(len(y))]
+    theta, squares = _levenberg_marquardt(sizes, rows, np.column_stack([asymptote, start[:, 1:]]))
+    best = squares.reshape(len(fractions), -1).argmin(axis=0)
+    found: np.ndarray = theta.reshape(len(fractions), len(y), 3)[best, np.arange(len(y))]
     return found
 
 
-def _descend(sizes: _Sizes, y: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Levenberg and Marquardt's descent of all rows at once: theta, and the weighted sum of squares there."""
+def _levenberg_marquardt(sizes: _Sizes, y: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Minimise all rows at once: theta, and the weighted sum of squares there.
+
+    SciPy's least_squares fits one problem a call, and there are thousands of resamples.
+    """
     damping = np.full(len(y), 1e-3)
     squares = _squares(sizes, y, theta)
     for _ in range(200):
         power = np.exp(theta[:, 1:2] - theta[:, 2:] * sizes.x - _log_loss(theta, sizes.x))  # its part of the loss
-        slopes = np.stack([1 - power, power, -power * sizes.x], axis=2)
-        weighted = np.swapaxes(slopes, 1, 2) * sizes.count
-        normal = weighted @ slopes
+        jacobian = np.stack([1 - power, power, -power * sizes.x], axis=2)
+        weighted = np.swapaxes(jacobian, 1, 2) * sizes.count
+        normal = weighted @ jacobian
         diagonal = np.einsum("rii->ri", normal)
         lifted = normal + np.eye(3) * (damping[:, None] * (diagonal + 1e-12))[:, None, :]
         step = np.linalg.solve(lifted, weighted @ (y - _log_loss(theta, sizes.x))[..., None])[..., 0]
@@ -240,5 +244,5 @@ def _squares(sizes: _Sizes, y: np.ndarray, theta: np.ndarray) -> np.ndarray:
 
 
 def _exp(values: np.ndarray) -> np.ndarray:
-    plain: np.ndarray = np.exp(np.clip(values, -_LARGEST, _LARGEST))
+    plain: np.ndarray = np.exp(np.clip(values, -_LARGEST_EXPONENT, _LARGEST_EXPONENT))
     return plain

@@ -8,7 +8,7 @@ import pytest
 
 from palimpsest.artifact import write_json, write_manifest
 from palimpsest.errors import ArtifactError
-from palimpsest.evaluate.sweep import build_sweep
+from palimpsest.evaluate.gather_sweep import gather_sweep
 
 LANGUAGES = ["fr", "en", "ar"]  # the order of training, which is not the alphabet's
 
@@ -56,8 +56,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             files=[evaluation / "losses.json"],
             counts={},
         )
-        replay = {"rate": rate, "accounting": "add", "scope": "past"} if rate else None
+        replay = {"rate": rate, "accounting": "add", "scope": "past", "capacity": None} if rate else None
         tokens = {"new_tokens": 1000, "replayed_tokens": 0, "total_tokens": 1000}
+        tokens |= {"new_sequences": 10, "replayed_sequences": 0}
         ledger = {"steps": 10, "flops": 9000 if rate else 6000, **tokens}
         counts = {"parameters": 77, "training_flops_per_token": 6} | ({"ledger": ledger} if "/" in path else {})
         params = {"seed": int(path[6]), "replay": replay, "mer": None}
@@ -67,7 +68,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def swept(root: Path) -> Any:
-    build_sweep({"points": POINTS}, root)
+    gather_sweep({"points": POINTS}, root)
     return json.loads((root / "results" / "sweep.json").read_text())
 
 
@@ -105,11 +106,11 @@ def test_a_rate_of_0_is_no_replay_and_several_rates_are_their_mean(swept: Any) -
 @pytest.mark.usefixtures("swept")
 def test_again_gives_the_same_bytes_without_paths_of_the_machine(root: Path) -> None:
     before = (root / "results" / "sweep.json").read_bytes()
-    build_sweep({"points": POINTS}, root)
+    gather_sweep({"points": POINTS}, root)
     assert (root / "results" / "sweep.json").read_bytes() == before and str(root).encode() not in before
 
 
 def test_a_checkpoint_that_was_not_evaluated_is_named(root: Path) -> None:
     points = [{"values": {}, "arms": {"replay": {"0": "nano-s0.00/fr.99"}}}]
     with pytest.raises(ArtifactError, match=r"nano-s0\.00/fr\.99/manifest\.json: no such file"):
-        build_sweep({"points": points}, root)
+        gather_sweep({"points": points}, root)

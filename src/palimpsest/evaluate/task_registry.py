@@ -1,7 +1,7 @@
-"""The zero-shot tasks that can be asked for: built-in and the user's own task files, and the data they read.
+"""The zero-shot tasks that params can name: built-in and user-supplied task files, and the data files they read.
 
-Task files are lm-evaluation-harness's YAML. They are read here without it (it takes seconds to import), to see which
-data files a task needs and whether anything that it depends on has changed.
+Task files are lm-evaluation-harness's YAML. They are read here without the harness, which takes seconds to import, to
+find which data files a task needs and whether anything that it depends on has changed.
 """
 
 from __future__ import annotations
@@ -14,38 +14,42 @@ from typing import Any
 
 from palimpsest.artifact import file_digest, fingerprint
 from palimpsest.errors import DataError, ParamsError
-from palimpsest.evaluate import task_file
-from palimpsest.evaluate.task_file import Config
+from palimpsest.evaluate.task_config import TaskConfig, read_task_config
 from palimpsest.paths import expand
 
 _FILES = Path(__file__).with_name("task_files")
-# Data sets that are files, as the datasets library calls them.
+# The datasets library's names for data sets that are local files.
 _FORMATS = ("json", "csv", "parquet", "text")
 
-# The keys that errors are about.
+# The params keys that errors name.
 _TASKS, _DATA = "evaluate.tasks", "evaluate.task_data"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """A task file. ``config`` has its includes merged in; a function in it is its name and the hash of its file."""
+class TaskFile:
+    """A task file. ``config`` has its includes merged in; a function in it is its name and the hash of its file.
+
+    ``chance`` (the score of guessing), ``language`` and ``version`` are its metadata, None where it has none.
+    """
 
     path: Path
     built_in: bool
-    config: Config
+    config: TaskConfig
+    chance: float | None
+    language: str | None
+    version: int | float | str | None
 
     @property
     def name(self) -> str:
         return str(self.config["task"])
 
     @property
-    def metadata(self) -> dict[str, Any]:
-        found = self.config.get("metadata")
-        return dict(found) if isinstance(found, dict) else {}
+    def metadata(self) -> Mapping[str, Any]:
+        return _metadata(self.config)
 
     @property
-    def of_sample(self) -> bool:
-        """Whether the questions are the sample corpus's, written with its documents."""
+    def uses_sample_corpus(self) -> bool:
+        """Whether the questions are the sample corpus's, generated with its documents."""
         return self.built_in and bool(self.metadata.get("sample"))
 
     def from_hub(self, source: str) -> bool:
@@ -54,20 +58,20 @@ class Task:
 
     def files(self) -> list[str]:
         """The data files as the task file names them."""
-        return list(_names(self._data_files()))
+        return list(_file_names(self._data_files()))
 
-    def overrides(self, source: str, folder: Path, cache: Path) -> Config:
-        """What the harness must read otherwise than the task file says: where the data is.
+    def overrides(self, source: str, folder: Path, cache: Path) -> TaskConfig:
+        """Keys that replace the task file's for the harness: where the data is.
 
-        ``folder``: that of the data files; ``cache``: where files that are here are unpacked to, so that a changed file
-        of the same name is never answered from an earlier run's copy.
+        ``folder`` has the data files. ``cache``: where local files are unpacked to, so that a changed file of the same
+        name is never read from an earlier run's copy.
         """
         if self.from_hub(source):
             hub = dict(self.metadata.get("hub", {}))
             return {"dataset_kwargs": None, **hub} if hub else {}
         kwargs = dict(self.config["dataset_kwargs"])
         return {
-            "dataset_kwargs": {**kwargs, "data_files": _placed(kwargs["data_files"], folder), "cache_dir": str(cache)}
+            "dataset_kwargs": {**kwargs, "data_files": _absolute(kwargs["data_files"], folder), "cache_dir": str(cache)}
         }
 
     def _data_files(self) -> Any:
@@ -75,7 +79,7 @@ class Task:
 
 
 def harness_version() -> str:
-    """The installed lm-evaluation-harness, which is not imported. Raises ParamsError where it is missing."""
+    """The version of lm-evaluation-harness, found without importing it. Raises ParamsError where it is missing."""
     try:
         return metadata.version("lm_eval")
     except metadata.PackageNotFoundError:
@@ -85,33 +89,57 @@ def harness_version() -> str:
         ) from None
 
 
-def built_in() -> list[str]:
+def built_in_tasks() -> list[str]:
     """The names of the built-in tasks."""
     return sorted(path.stem for path in _FILES.glob("[!_]*.yaml"))
 
 
-def find(name: str) -> Task:
-    """A built-in task, or a task file of the user's. Raises ParamsError naming evaluate.tasks."""
+def find_task(name: str) -> TaskFile:
+    """A built-in task by name, or a task file by path. Raises ParamsError naming evaluate.tasks."""
     path = Path(expand(name))
-    if name in built_in():
+    if name in built_in_tasks():
         path = _FILES / f"{name}.yaml"
     elif path.suffix not in (".yaml", ".yml"):
         raise ParamsError(
-            f"{_TASKS}: there is no task {name!r}; built in are {', '.join(built_in())}; a task file of your own "
+            f"{_TASKS}: there is no task {name!r}; built in are {', '.join(built_in_tasks())}; a task file of your own "
             "is named by its path, which ends in .yaml"
         )
     elif not path.is_file():
         raise ParamsError(f"{_TASKS}: {name}: no such file")
-    config = task_file.read(path)
+    config = read_task_config(path)
     if not isinstance(config.get("task"), str):
         raise ParamsError(f"{path}: key task: expected the task's name, found {config.get('task')!r}")
-    return Task(path=path.resolve(), built_in=path.parent == _FILES, config=config)
+    metadata = _metadata(config)
+    return TaskFile(
+        path=path.resolve(),
+        built_in=path.parent == _FILES,
+        config=config,
+        chance=_typed(metadata, "chance", int | float, path, "a number"),
+        language=_typed(metadata, "language", str, path, "text in quotes"),
+        version=_typed(metadata, "version", int | float | str, path, "a number or text"),
+    )
 
 
-def folder(task: Task, data_folder: str | None, samples: Mapping[str, Path]) -> Path:
-    """Where a task's data files are. ``samples``: language → folder with the sample corpus's questions."""
-    language = task.metadata.get("language")
-    if task.of_sample:
+def _metadata(config: TaskConfig) -> Mapping[str, Any]:
+    found = config.get("metadata")
+    return found if isinstance(found, dict) else {}
+
+
+def _typed(metadata: Mapping[str, Any], key: str, kind: Any, path: Path, expected: str) -> Any:
+    """A value of the metadata, or None. YAML reads the unquoted language ``no`` as false."""
+    value = metadata.get(key)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+        raise ParamsError(f"{path}: key metadata.{key}: found {value!r}, expected {expected}")
+    return value
+
+
+def find_data_folder(task: TaskFile, data_folder: str | None, samples: Mapping[str, Path]) -> Path:
+    """The folder with a task's data files. ``samples``: language → folder with the sample corpus's questions.
+
+    Raises ParamsError where params name none.
+    """
+    language = task.language
+    if task.uses_sample_corpus:
         if language not in samples:
             raise ParamsError(
                 f"{_TASKS}: {task.name} asks about the sample corpus, and corpus.sources.{language} has no "
@@ -127,66 +155,66 @@ def folder(task: Task, data_folder: str | None, samples: Mapping[str, Path]) -> 
     return Path(expand(data_folder))
 
 
-def describe(
+def describe_tasks(
     names: Sequence[str],
     data_folder: str | None,
     source: str,
     samples: Mapping[str, Path],
     digest: Callable[[Path], str],
 ) -> list[dict[str, Any]]:
-    """What a tasks spec says of each task: ``name``, ``file`` as params name it, and hashes of the task file and data.
+    """The entries of a tasks spec: ``name``, ``file`` as params name it, and hashes of the task file and its data.
 
     ``sample``: the language whose sample corpus a task asks about, or null; these questions have no hash, since they
-    are made later. ``digest`` hashes a file. Raises ParamsError or DataError, also where any task is asked for without
-    the harness.
+    are generated later. ``digest`` hashes a file. Raises ParamsError or DataError, also where tasks are requested and
+    the harness is not installed.
     """
     if names:
         harness_version()
     entries: list[dict[str, Any]] = []
     for name in names:
-        task = find(name)
+        task = find_task(name)
         if task.name in [entry["name"] for entry in entries]:
             raise ParamsError(f"{_TASKS}: two tasks are called {task.name}; rename one in its task file")
         entries.append(
             {
                 "name": task.name,
                 "file": None if task.built_in else name,
-                "sample": task.metadata["language"] if task.of_sample else None,
+                "sample": task.language if task.uses_sample_corpus else None,
                 "config": fingerprint(task.config),
-                "data": _digests(task, data_folder, source, samples, digest),
+                "data": _data_digests(task, data_folder, source, samples, digest),
             }
         )
     return entries
 
 
-def data_hashes(task: Task, folder: Path, digest: Callable[[Path], str] = file_digest) -> dict[str, str]:
+def hash_data_files(task: TaskFile, folder: Path, digest: Callable[[Path], str] = file_digest) -> dict[str, str]:
     """Hash of each data file by name. Raises DataError naming one that is missing, and the key."""
-    return {name: digest(_there(task, folder / name)) for name in task.files()}
+    return {name: digest(_existing(task, folder / name)) for name in task.files()}
 
 
-def _digests(
-    task: Task, data_folder: str | None, source: str, samples: Mapping[str, Path], digest: Callable[[Path], str]
+def _data_digests(
+    task: TaskFile, data_folder: str | None, source: str, samples: Mapping[str, Path], digest: Callable[[Path], str]
 ) -> dict[str, str]:
     if task.from_hub(source):
         return {}
     _check_local(task)
-    place = folder(task, data_folder, samples)
-    return {} if task.of_sample else data_hashes(task, place, digest)
+    folder = find_data_folder(task, data_folder, samples)
+    return {} if task.uses_sample_corpus else hash_data_files(task, folder, digest)
 
 
-def _check_local(task: Task) -> None:
+def _check_local(task: TaskFile) -> None:
     if task.config.get("dataset_path") not in _FORMATS:
         raise ParamsError(
             f"{task.path}: dataset_path is {task.config.get('dataset_path')!r}, which is not on this machine; set "
             f"evaluate.task_source: hub, or dataset_path to one of {', '.join(_FORMATS)} with dataset_kwargs.data_files"
         )
     kwargs = task.config.get("dataset_kwargs")
-    given = kwargs.get("data_files") if isinstance(kwargs, Mapping) else None
+    data_files = kwargs.get("data_files") if isinstance(kwargs, Mapping) else None
     key = f"{task.path}: key dataset_kwargs.data_files"
-    if not _are_names(given) or not task.files():
+    if not _are_names(data_files) or not task.files():
         raise ParamsError(
-            f"{key}: found {given!r}, expected the names of the data files, one by one, by split or in a list, "
-            "relative to the task file; data_dir is not followed"
+            f"{key}: found {data_files!r}, expected the names of the data files, one by one, by split or in a list, "
+            "relative to the task file; data_dir is not supported"
         )
     for name in task.files():
         if Path(name).is_absolute():
@@ -201,10 +229,10 @@ def _are_names(data_files: Any) -> bool:
     )
 
 
-def _there(task: Task, path: Path) -> Path:
+def _existing(task: TaskFile, path: Path) -> Path:
     if path.is_file():
         return path
-    if task.of_sample:
+    if task.uses_sample_corpus:
         raise DataError(f"{path}: no such file; run the raw stage again")
     if task.built_in:
         raise DataError(
@@ -214,16 +242,16 @@ def _there(task: Task, path: Path) -> Path:
     raise DataError(f"{path}: no such file; {task.path} names it, relative to its own folder")
 
 
-def _names(data_files: Any) -> Sequence[str]:
+def _file_names(data_files: Any) -> Sequence[str]:
     if isinstance(data_files, str):
         return [data_files]
     parts = data_files.values() if isinstance(data_files, Mapping) else data_files or []
-    return [name for part in parts for name in _names(part)]
+    return [name for part in parts for name in _file_names(part)]
 
 
-def _placed(data_files: Any, folder: Path) -> Any:
+def _absolute(data_files: Any, folder: Path) -> Any:
     if isinstance(data_files, str):
         return str((folder / data_files).absolute())
     if isinstance(data_files, Mapping):
-        return {split: _placed(files, folder) for split, files in data_files.items()}
-    return [_placed(files, folder) for files in data_files]
+        return {split: _absolute(files, folder) for split, files in data_files.items()}
+    return [_absolute(files, folder) for files in data_files]

@@ -1,4 +1,4 @@
-"""One task file of lm-evaluation-harness, read without it: its includes merged in, its functions by name and hash."""
+"""Reads a task file of lm-evaluation-harness without the harness: includes merged, functions by name and hash."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import yaml
 from palimpsest.artifact import canonical_json, file_digest
 from palimpsest.errors import ParamsError
 
-# Where the package's own modules lie, as a task file names them.
+# The folder that the names of the package's own modules are relative to, as a task file names them.
 _MODULES = Path(__file__).parents[2]
 
-Config = dict[str, Any]
+TaskConfig = dict[str, Any]
+"""The YAML of a task file, whose keys belong to the harness."""
 
 
-def read(path: Path) -> Config:
-    """A task file with what it includes; keys of its own come first, whole.
+def read_task_config(path: Path) -> TaskConfig:
+    """A task file with its includes merged in; its own keys win, whole.
 
     A function becomes {"function": its name, "code": the hash of its file}, ``code`` null where its module lies neither
     beside the task file nor in this package. Raises ParamsError naming the file and key.
@@ -25,19 +26,19 @@ def read(path: Path) -> Config:
     return _read(path, set())
 
 
-def _read(path: Path, read_before: set[Path]) -> Config:
+def _read(path: Path, read_before: set[Path]) -> TaskConfig:
     read_before.add(path.resolve())
     config = _load(path)
-    merged: Config = {}
+    merged: TaskConfig = {}
     for name in _included(path, config.pop("include", [])):
-        # The harness refuses not only a circle, but any second time.
+        # The harness refuses any file that is included twice, not only a cycle.
         if (path.parent / name).resolve() in read_before:
-            raise ParamsError(f"{path}: key include: {name} was read before; include every file once, and no circle")
+            raise ParamsError(f"{path}: key include: {name} is included twice; include every file once, without cycles")
         merged |= _read(path.parent / name, read_before)
     return merged | config
 
 
-def _load(path: Path) -> Config:
+def _load(path: Path) -> TaskConfig:
     class Loader(yaml.SafeLoader):
         pass
 
@@ -57,13 +58,13 @@ def _load(path: Path) -> Config:
     return config
 
 
-def _function(path: Path, value: Any) -> Config:
-    """As the harness does, a module is looked for beside the task file first."""
+def _function(path: Path, value: Any) -> TaskConfig:
+    """As in the harness, a module beside the task file comes first."""
     module, _, name = value.rpartition(".") if isinstance(value, str) else ("", "", "")
     if not (module and name):
         raise ParamsError(f"{path}: !function {value}: expected module.function")
-    places = (folder / f"{module.replace('.', '/')}.py" for folder in (path.parent, _MODULES))
-    return {"function": value, "code": next((file_digest(place) for place in places if place.is_file()), None)}
+    files = (folder / f"{module.replace('.', '/')}.py" for folder in (path.parent, _MODULES))
+    return {"function": value, "code": next((file_digest(file) for file in files if file.is_file()), None)}
 
 
 def _included(path: Path, value: Any) -> list[str]:
@@ -82,7 +83,7 @@ def _is_json(value: Any) -> bool:
 
 
 def _not_json(value: Any, key: str = "", above: tuple[int, ...] = ()) -> tuple[str, Any]:
-    """The smallest part of ``value`` that JSON cannot hold, with its dotted key; a YAML alias may lead back up."""
+    """The smallest part of ``value`` that JSON cannot hold, with its dotted key; YAML aliases may form a cycle."""
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, part in parts:
         if id(part) not in above and not _is_json(part):

@@ -17,7 +17,8 @@ import zstandard
 
 from palimpsest.artifact import file_digest
 from palimpsest.errors import DataError, ParamsError
-from palimpsest.evaluate import catalogue, questions
+from palimpsest.evaluate import process_docs
+from palimpsest.evaluate.task_registry import built_in_tasks, describe_tasks, find_task
 
 EXPECTED = {
     "hellaswag", "piqa", "pubmedqa", "jcommonsenseqa", *(f"xquad_{code}" for code in ("en", "de", "ar")),
@@ -41,9 +42,9 @@ def functions(config: Any) -> list[str]:
 
 
 def test_the_built_in_tasks() -> None:
-    assert set(catalogue.built_in()) == EXPECTED
+    assert set(built_in_tasks()) == EXPECTED
     for name in EXPECTED:
-        task = catalogue.find(name)
+        task = find_task(name)
         assert task.name == name and task.built_in
         assert task.metadata["version"] and 0 < task.metadata["chance"] < 1
         assert task.metadata["language"] == name[-2:] or name in ("hellaswag", "piqa", "pubmedqa", "jcommonsenseqa")
@@ -55,18 +56,18 @@ def test_the_built_in_tasks() -> None:
 
 @pytest.mark.parametrize("name", ["xquad_en", "xwinograd_fr", "mgsm_de"])
 def test_an_edit_of_the_code_of_a_built_in_task_is_seen(name: str) -> None:
-    code = catalogue.find(name).config["process_docs"]["code"]
-    assert code == file_digest(Path(questions.__file__)) is not None
+    code = find_task(name).config["process_docs"]["code"]
+    assert code == file_digest(Path(process_docs.__file__)) is not None
 
 
 def test_it_needs_neither_the_harness_nor_torch() -> None:
-    code = "import sys; import palimpsest.evaluate.catalogue as c; c.find('piqa'); print(*sys.modules)"
+    code = "import sys; import palimpsest.evaluate.task_registry as r; r.find_task('piqa'); print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"lm_eval", "datasets", "torch", "transformers"} & set(modules)
 
 
 def test_data_files_are_placed_and_caches_kept_apart(tmp_path: Path) -> None:
-    piqa = catalogue.find("piqa")
+    piqa = find_task("piqa")
     overrides = piqa.overrides("local", tmp_path, tmp_path / "cache")
     files = {"test": str(tmp_path / "piqa.valid.jsonl.zst")}
     assert overrides == {"dataset_kwargs": {"data_files": files, "cache_dir": str(tmp_path / "cache")}}
@@ -75,8 +76,8 @@ def test_data_files_are_placed_and_caches_kept_apart(tmp_path: Path) -> None:
 
 def test_from_the_hub_each_task_says_what_is_otherwise(tmp_path: Path) -> None:
     for name in EXPECTED:
-        task = catalogue.find(name)
-        if task.of_sample:
+        task = find_task(name)
+        if task.uses_sample_corpus:
             assert not task.from_hub("hub")
             continue
         config = task.config | task.overrides("hub", tmp_path, tmp_path)
@@ -84,14 +85,14 @@ def test_from_the_hub_each_task_says_what_is_otherwise(tmp_path: Path) -> None:
         assert task.from_hub("hub") and not task.from_hub("local") and "cache_dir" not in kwargs
         assert "/" in config["dataset_path"] or kwargs["data_files"]["test"].startswith("hf://datasets/")
         assert config["dataset_path"] != "json" and str(tmp_path) not in json.dumps(config)
-    xwinograd = catalogue.find("xwinograd_ja")
+    xwinograd = find_task("xwinograd_ja")
     assert xwinograd.overrides("hub", tmp_path, tmp_path) == {
         "dataset_kwargs": None, "dataset_path": "Muennighoff/xwinograd", "dataset_name": "jp", "process_docs": None,
     }  # fmt: skip
 
 
 def describe(names: list[str], folder: Path | None, source: str = "local", **samples: Path) -> list[dict[str, Any]]:
-    return catalogue.describe(names, str(folder) if folder else None, source, samples, file_digest)
+    return describe_tasks(names, str(folder) if folder else None, source, samples, file_digest)
 
 
 def test_a_description_changes_with_the_data_and_with_nothing_else(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def place_mine(folder: Path) -> Path:
 
 def test_a_task_file_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = place_mine(tmp_path / "here")
-    task = catalogue.find(str(file))
+    task = find_task(str(file))
     assert (task.name, task.built_in, task.config["doc_to_text"]) == ("mine", False, "question")
     placed = task.overrides("hub", file.parent, tmp_path / "c")["dataset_kwargs"]["data_files"]
     assert placed == {"test": [str(file.parent / "a.jsonl"), str(file.parent / "sub" / "b.jsonl")]}
@@ -164,7 +165,7 @@ def test_a_task_file_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 KWARGS = {  # what is said of it
-    "{data_dir: here}": r"key dataset_kwargs\.data_files: found None, expected .*; data_dir is not followed",
+    "{data_dir: here}": r"key dataset_kwargs\.data_files: found None, expected .*; data_dir is not supported",
     "[a.jsonl]": r"key dataset_kwargs\.data_files: found None",
     "{data_files: {test: null}}": r"data_files: found \{'test': None\}, expected the names of the data files",
     "{data_files: [1]}": r"data_files: found \[1\], expected",
@@ -180,6 +181,9 @@ def test_task_files_that_cannot_be_used(tmp_path: Path) -> None:
         ("task: [a, b]", "key task: expected the task's name"),
         ("- a", "expected keys and values, found list"),
         ("task: {", "not a task file"),
+        ("task: t\nmetadata: {language: no}", "key metadata.language: found False, expected text in quotes"),
+        ("task: t\nmetadata: {chance: '0.25'}", "key metadata.chance: found '0.25', expected a number"),
+        ("task: t\nmetadata: {version: [1]}", r"key metadata.version: found \[1\], expected a number or text"),
         ("task: t\ninclude: none.yaml", "none.yaml: not a task file: .*No such file"),
         *((f"task: t\ndataset_path: json\ndataset_kwargs: {kwargs}", expected) for kwargs, expected in KWARGS.items()),
         ("task: t\ndataset_path: some/where", "dataset_path is 'some/where', which is not on this machine"),
@@ -210,7 +214,7 @@ def test_whoever_does_not_read_the_question_is_right_by_chance() -> None:
         for paragraph, size in (("a", 4), ("b", 2), ("c", 1), ("d", 3))
         for number in range(size)
     )
-    asked = questions.among_the_paragraphs_answers(local)
+    asked = process_docs.choices_of_same_paragraph(local)
     assert [row["choices"][row["answer"]] for row in asked] == [f"{p}-{n}" for p in "abd" for n in range(9)
                                                                if n < {"a": 4, "b": 2, "d": 3}[p]]  # fmt: skip
     for liked in (min, max):
@@ -218,19 +222,19 @@ def test_whoever_does_not_read_the_question_is_right_by_chance() -> None:
         assert right == 3 == pytest.approx(sum(1 / len(row["choices"]) for row in asked))
     assert asked[0]["context"] == "a"
     hub = Rows(row | {"answers": {"text": row["answers"], "answer_start": [0]}} for row in local)
-    assert questions.among_the_paragraphs_answers(hub) == asked
+    assert process_docs.choices_of_same_paragraph(hub) == asked
 
 
 def test_numbers_are_asked_for_in_fives() -> None:
     local = Rows(
         {"id": str(n), "question": f"q{n}", "answer": text} for n, text in enumerate("7 1,200 7 3 4 9 8".split())
     )
-    asked = questions.among_neighbours_answers(local)
+    asked = process_docs.choices_of_neighbours(local)
     assert [row["choices"] for row in asked] == [["7", "1200", "3", "4"]] * 5 + [["9", "8"]] * 2
     assert [row["answer"] for row in asked] == [0, 1, 0, 2, 3, 0, 1]
     numbers = [7, 1200, 7, 3, 4, 9, 8]
     hub = Rows({"question": f"q{n}", "answer": None, "answer_number": number} for n, number in enumerate(numbers))
-    assert questions.among_neighbours_answers(hub) == asked
+    assert process_docs.choices_of_neighbours(hub) == asked
 
 
 def test_a_pronoun_becomes_a_gap() -> None:
@@ -240,7 +244,7 @@ def test_a_pronoun_becomes_a_gap() -> None:
         'Ann told Eve "no" in her house as her son slept.', json.dumps(words), json.dumps(["her", [10, 11], ["her"]]),
         json.dumps([["Ann", [0, 1], ["Ann"], False], ["Eve", [2, 3], ["Eve"], True]]),
     ]  # fmt: skip
-    (row,) = questions.with_a_gap(Rows([{"columns": columns}]))
+    (row,) = process_docs.pronoun_to_gap(Rows([{"columns": columns}]))
     assert row == {
         "sentence": 'Ann told Eve "no" in her house as _ son slept.', "option1": "Ann", "option2": "Eve", "answer": "2",
     }  # fmt: skip
@@ -251,9 +255,9 @@ def test_the_chance_levels_are_those_of_the_data() -> None:
     if root is None:
         pytest.skip("PALIMPSEST_TEXT names no folder of real text")
     for name in (name for name in EXPECTED if name.startswith(("xquad", "mgsm"))):
-        task = catalogue.find(name)
+        task = find_task(name)
         with zstandard.open(Path(root) / "eval" / task.files()[0], "rt", encoding="utf-8") as file:
             rows = Rows(map(json.loads, file))
-        change = getattr(questions, task.config["process_docs"]["function"].rpartition(".")[2])
+        change = getattr(process_docs, task.config["process_docs"]["function"].rpartition(".")[2])
         chances = [1 / len(row["choices"]) for row in change(rows)]
         assert task.metadata["chance"] == round(sum(chances) / len(chances), 4), name

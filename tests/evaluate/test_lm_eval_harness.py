@@ -14,40 +14,43 @@ from typing import Any
 import pytest
 import torch
 import zstandard
+from support.small_checkpoint import PIQA, tasks_spec, write_jsonl_zst
 from tokenizers import Tokenizer
 
 from palimpsest.artifact import read_json
-from palimpsest.evaluate import catalogue, tasks
+from palimpsest.evaluate import task_registry
+from palimpsest.evaluate.run_tasks import run_tasks
+from palimpsest.evaluate.task_registry import find_task
 from palimpsest.model.hf_checkpoint import load_model
 
 CODE = """
 import json, sys
 from pathlib import Path
-from palimpsest.evaluate.tasks import build
-asked, run, raw, out = json.loads(sys.argv[1])
-build(asked, Path(run), {name: Path(folder) for name, folder in raw.items()}, Path(out))
+from palimpsest.evaluate.run_tasks import run_tasks
+spec, run, raw, out = json.loads(sys.argv[1])
+run_tasks(spec, Path(run), {name: Path(folder) for name, folder in raw.items()}, Path(out))
 """
 
 
-def place_data(folder: Path, raw: dict[str, Path], write_lines: Any, piqa: Any) -> list[str]:
+def write_task_data(folder: Path, raw: dict[str, Path]) -> list[str]:
     """Files where the harness's command line looks for them, and the names of tasks on them."""
     folder.mkdir()
     shutil.copyfile(raw["en"] / "stories" / "cloze.jsonl.zst", folder / "cloze.jsonl.zst")
     root = os.environ.get("PALIMPSEST_TEXT")
     if root is None:
-        write_lines(folder / "piqa.valid.jsonl.zst", piqa)
+        write_jsonl_zst(folder / "piqa.valid.jsonl.zst", PIQA)
         return ["sample_cloze_en", "piqa"]
     names = ["piqa", "hellaswag", "xquad_ar", "xwinograd_ja"]
-    for file in (file for name in names for file in catalogue.find(name).files()):
+    for file in (file for name in names for file in find_task(name).files()):
         shutil.copyfile(Path(root) / "eval" / file, folder / file)
     return ["sample_cloze_en", *names]
 
 
 def sizes(names: list[str], data: Path, raw: dict[str, Path]) -> dict[str, int]:
-    """How many questions each task has: a line each, without XQuAD's paragraphs that have but one answer."""
+    """How many questions each task has: one a line, without XQuAD's paragraphs that have only one answer."""
     found = {}
     for name in names:
-        (file,) = catalogue.find(name).files()
+        (file,) = find_task(name).files()
         place = data / file if (data / file).exists() else raw["en"] / "stories" / file
         with zstandard.open(place, "rt", encoding="utf-8") as lines:
             rows = [json.loads(line) for line in lines]
@@ -59,12 +62,10 @@ def sizes(names: list[str], data: Path, raw: dict[str, Path]) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def both(
-    checkpoint: Path, raw: Any, write_lines: Any, piqa: Any, tasks_spec: Any, tmp_path_factory: pytest.TempPathFactory
-) -> Any:
+def both(checkpoint: Path, raw: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Our answers, those of the harness's command line, and the names of whatever else we wrote."""
     folder = tmp_path_factory.mktemp("both")
-    names = place_data(folder / "data", raw, write_lines, piqa)
+    names = write_task_data(folder / "data", raw)
     for name in ("home", "tmp", "cwd"):
         (folder / name).mkdir()
     clean = {
@@ -73,18 +74,18 @@ def both(
         "TMPDIR": f"{folder}/tmp",
         "CUDA_VISIBLE_DEVICES": "",
     }
-    asked = tasks_spec(names, folder / "data", {"en": raw["en"]}, limit=24)
-    places = [asked, str(checkpoint), {"en": str(raw["en"])}, str(folder / "out")]
-    subprocess.run([sys.executable, "-c", CODE, json.dumps(places)], check=True, cwd=folder / "cwd", env=clean)
+    spec = tasks_spec(names, folder / "data", {"en": raw["en"]}, limit=24)
+    arguments = [spec, str(checkpoint), {"en": str(raw["en"])}, str(folder / "out")]
+    subprocess.run([sys.executable, "-c", CODE, json.dumps(arguments)], check=True, cwd=folder / "cwd", env=clean)
     written = [str(path) for name in ("home", "tmp", "cwd") for path in (folder / name).rglob("*") if path.is_file()]
     chosen = {
-        name: [place * size // 24 for place in range(24)] for name, size in sizes(names, folder / "data", raw).items()
+        name: [index * size // 24 for index in range(24)] for name, size in sizes(names, folder / "data", raw).items()
     }
     offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": f"{folder}/hf", "OMP_NUM_THREADS": "1"}
     subprocess.run(
         [
             sys.executable, "-m", "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={checkpoint}",
-            "--include_path", str(Path(catalogue.__file__).with_name("task_files")), "--tasks", ",".join(names),
+            "--include_path", str(Path(task_registry.__file__).with_name("task_files")), "--tasks", ",".join(names),
             "--samples", json.dumps(chosen), "--batch_size", "16", "--device", "cpu",
             "--output_path", str(folder / "theirs"),
         ],
@@ -95,7 +96,7 @@ def both(
 
 
 @pytest.mark.slow
-def test_answers_are_the_command_lines_to_the_last_digit(both: Any) -> None:
+def test_scores_equal_the_harness_command_line_to_the_last_digit(both: Any) -> None:
     ours, theirs, written = both
     assert ours.keys() >= {"sample_cloze_en", "piqa"}
     for name, answer in ours.items():
@@ -105,7 +106,7 @@ def test_answers_are_the_command_lines_to_the_last_digit(both: Any) -> None:
 
 
 @pytest.mark.slow
-def test_the_sample_questions_are_answered_by_likelihood(
+def test_sample_questions_are_scored_by_likelihood(
     both: Any, checkpoint: Path, raw: dict[str, Path], byte_level: Path
 ) -> None:
     """Worked out from the model's logits alone."""
@@ -115,13 +116,13 @@ def test_the_sample_questions_are_answered_by_likelihood(
     @torch.no_grad()
     def likelihood(prompt: str, answer: str) -> float:
         whole, start = words.encode(prompt + answer).ids, len(words.encode(prompt).ids)
-        chances = model(input_ids=torch.tensor([whole[:-1]])).logits[0].double().log_softmax(-1)
+        log_probs = model(input_ids=torch.tensor([whole[:-1]])).logits[0].double().log_softmax(-1)
         wanted = whole[start:]
-        return sum(float(chances[spot - len(wanted), token]) for spot, token in enumerate(wanted))
+        return sum(float(log_probs[spot - len(wanted), token]) for spot, token in enumerate(wanted))
 
     with zstandard.open(raw["en"] / "stories" / "cloze.jsonl.zst", "rt", encoding="utf-8") as file:
-        asked = [json.loads(line) for line in file]
-    questions = [asked[place * len(asked) // 24] for place in range(24)]
+        rows = [json.loads(line) for line in file]
+    questions = [rows[index * len(rows) // 24] for index in range(24)]
     right = 0
     for question in questions:
         prompt = f"{question['context']} {question['question']}"
@@ -131,13 +132,13 @@ def test_the_sample_questions_are_answered_by_likelihood(
 
 
 @pytest.mark.slow
-def test_an_answer_longer_than_the_context_is_judged_by_its_beginning(
-    checkpoint: Path, piqa: Any, write_lines: Any, tasks_spec: Any, data: Path, tmp_path: Path
+def test_an_answer_longer_than_the_context_is_scored_by_its_beginning(
+    checkpoint: Path, data: Path, tmp_path: Path
 ) -> None:
     """The harness's own model stops there. These answers begin alike for more than the context: the first is taken."""
     start = "zq" * 400
-    write_lines(data / "piqa.valid.jsonl.zst", [row | {"sol1": start + "a", "sol2": start + "b"} for row in piqa])
-    tasks.build(tasks_spec(["piqa"], data, {}), checkpoint, {}, tmp_path / "out")
+    write_jsonl_zst(data / "piqa.valid.jsonl.zst", [row | {"sol1": start + "a", "sol2": start + "b"} for row in PIQA])
+    run_tasks(tasks_spec(["piqa"], data, {}), checkpoint, {}, tmp_path / "out")
     assert read_json(tmp_path / "out" / "tasks.json")["piqa"]["value"] == 0.5
 
 
@@ -156,17 +157,15 @@ metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
 
 
 @pytest.mark.slow
-def test_a_task_file_of_ones_own_and_data_that_changes_unseen(
-    checkpoint: Path, piqa: Any, tasks_spec: Any, tmp_path: Path
-) -> None:
+def test_a_user_supplied_task_file_whose_data_changes_in_place(checkpoint: Path, tmp_path: Path) -> None:
     """The other data has the same name, size and time, and every label is the other one."""
     (tmp_path / "mine.yaml").write_text(MINE)
     (tmp_path / "helper.py").write_text("def first(dataset):\n    return dataset.select(range(5))\n")
     file, found = tmp_path / "mine.jsonl", []
     for flip in (0, 1):
-        file.write_text("".join(json.dumps(row | {"label": row["label"] ^ flip}) + "\n" for row in piqa))
+        file.write_text("".join(json.dumps(row | {"label": row["label"] ^ flip}) + "\n" for row in PIQA))
         os.utime(file, ns=(10**18, 10**18))
-        tasks.build(tasks_spec([str(tmp_path / "mine.yaml")], tmp_path, {}), checkpoint, {}, tmp_path / "out")
+        run_tasks(tasks_spec([str(tmp_path / "mine.yaml")], tmp_path, {}), checkpoint, {}, tmp_path / "out")
         found.append(read_json(tmp_path / "out" / "tasks.json")["mine"])
     assert found[0]["value"] + found[1]["value"] == 1 and found[0]["value"] != found[1]["value"]
     assert [found[0][key] for key in ("documents", "language", "chance", "version")] == [5, None, None, None]
@@ -176,7 +175,7 @@ def rendered(name: str, row: dict[str, Any], source: str = "local") -> tuple[Any
     """What the harness makes of a row: text, choices and target."""
     from lm_eval.utils import apply_template
 
-    task = catalogue.find(name)
+    task = find_task(name)
     config = task.config | (task.overrides(source, Path(), Path()) if source == "hub" else {})
 
     def field(key: str) -> Any:
@@ -190,7 +189,7 @@ def rendered(name: str, row: dict[str, Any], source: str = "local") -> tuple[Any
 
 
 @pytest.mark.slow
-def test_questions_are_put_as_the_harness_puts_them() -> None:
+def test_questions_are_rendered_as_the_harness_renders_them() -> None:
     from lm_eval.tasks.hellaswag.utils import preprocess
     from lm_eval.tasks.pubmedqa.preprocess_pubmedqa import doc_to_text
     from lm_eval.tasks.xwinograd import utils as winograd

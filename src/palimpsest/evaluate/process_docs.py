@@ -1,7 +1,7 @@
-"""What the task files do to the rows of a data set before questions are made of them (their ``process_docs``).
+"""The ``process_docs`` functions of the task files: they reshape a data set's rows before questions are made of them.
 
-Each function takes a ``datasets.Dataset`` and returns one. They are named in evaluate/task_files/*.yaml, so that the
-harness's own command line asks the same questions.
+Each takes a ``datasets.Dataset`` and returns one. evaluate/task_files/*.yaml name them, so that the harness's own
+command line asks the same questions.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-_NEIGHBOURS = 5
+_GROUP_SIZE = 5
 
 Row = dict[str, Any]
 
 
-def among_the_paragraphs_answers(dataset: Any) -> Any:
+def choices_of_same_paragraph(dataset: Any) -> Any:
     """XQuAD: ``choices`` are the answers to all questions about a paragraph, each once; ``answer`` is an index.
 
-    A paragraph whose questions have but one answer is left out.
+    A paragraph whose questions have only one answer is left out.
     """
     return dataset.from_list(
         [
             row
             for _, group in itertools.groupby(dataset, key=lambda row: row["context"])
-            for row in _among(
+            for row in _with_choices(
                 {"context": row["context"].strip(), "question": row["question"], "answer": _first(row["answers"])}
                 for row in group
             )
@@ -33,19 +33,19 @@ def among_the_paragraphs_answers(dataset: Any) -> Any:
     )
 
 
-def among_neighbours_answers(dataset: Any) -> Any:
+def choices_of_neighbours(dataset: Any) -> Any:
     """MGSM: ``choices`` are the answers to each five problems in file order, each once; ``answer`` is an index."""
     rows = [{"question": row["question"], "answer": _number(row)} for row in dataset]
-    groups = (rows[start : start + _NEIGHBOURS] for start in range(0, len(rows), _NEIGHBOURS))
-    return dataset.from_list([row for group in groups for row in _among(group)])
+    groups = (rows[start : start + _GROUP_SIZE] for start in range(0, len(rows), _GROUP_SIZE))
+    return dataset.from_list([row for group in groups for row in _with_choices(group)])
 
 
-def with_a_gap(dataset: Any) -> Any:
+def pronoun_to_gap(dataset: Any) -> Any:
     """XWinograd as its authors publish it: ``sentence`` with _ for the pronoun, two options, ``answer`` "1" or "2"."""
     return dataset.from_list([_gap(*row["columns"]) for row in dataset])
 
 
-def _among(group: Iterable[Row]) -> list[Row]:
+def _with_choices(group: Iterable[Row]) -> list[Row]:
     rows = list(group)
     choices = list(dict.fromkeys(row["answer"] for row in rows))
     if len(choices) < 2:
@@ -54,7 +54,7 @@ def _among(group: Iterable[Row]) -> list[Row]:
 
 
 def _first(answers: list[str] | Mapping[str, list[str]]) -> str:
-    """The local file has a list of answers, the hub's has their texts beside their places."""
+    """The local file has a list of answers, the hub's has their texts beside their positions."""
     texts = answers["text"] if isinstance(answers, Mapping) else answers
     return texts[0].strip()
 
@@ -69,7 +69,7 @@ def _gap(sentence: str, words: str, pronoun: str, candidates: str) -> Row:
     text, (first, _), _ = json.loads(pronoun)
     start = 0
     for word in json.loads(words)[:first]:
-        # Quotation marks are written otherwise in the words than in the sentence.
+        # Quotation marks differ between the words and the sentence.
         found = sentence.find(word, start)
         start = found + len(word) if found >= 0 else start
     start = sentence.index(text, start)

@@ -1,4 +1,4 @@
-"""Continuations against transformers' own generation, and against a model that reads everything anew for each token."""
+"""Continuations against transformers' own generation, and against a model without a cache."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import torch
 from tokenizers import Tokenizer
 
 from palimpsest.artifact import read_manifest, write_manifest
-from palimpsest.evaluate import checkpoint as evaluation
-from palimpsest.evaluate.generate import beginning, greedy, write_samples
+from palimpsest.codec import encode
+from palimpsest.evaluate.evaluate_checkpoint import evaluate_checkpoint
+from palimpsest.evaluate.generate_samples import generate_samples, greedy_decode, prompt_prefix
 from palimpsest.model.hf_checkpoint import load_model, load_transformers_model
 from palimpsest.tokens.megatron import ShardWriter
 
@@ -44,7 +45,7 @@ def test_within_the_context_it_is_what_transformers_generates(
     theirs = load_transformers_model(checkpoint, torch.device("cpu")).generate(
         ids, attention_mask=torch.ones_like(ids), max_new_tokens=50, do_sample=False, use_cache=True, pad_token_id=0
     )
-    assert greedy(model, prompt, 50, 0, CONTEXT) == theirs[0, len(prompt) :].tolist()
+    assert greedy_decode(model, prompt, 50, 0, CONTEXT) == theirs[0, len(prompt) :].tolist()
 
 
 @torch.no_grad()
@@ -56,7 +57,7 @@ def test_past_the_context_it_goes_on_from_the_second_half_of_the_window(model: A
         token = int(model(input_ids=torch.tensor([window])).logits[0, -1].argmax())
         expected.append(token)
         window.append(token)
-    assert greedy(model, [0, 300, 301], 40, 0, 16) == expected and len(set(expected)) > 3
+    assert greedy_decode(model, [0, 300, 301], 40, 0, 16) == expected and len(set(expected)) > 3
 
 
 class Scripted(torch.nn.Module):
@@ -73,31 +74,31 @@ class Scripted(torch.nn.Module):
 
 
 def test_it_ends_with_the_text() -> None:
-    assert greedy(Scripted(), [0, 4], 20, 9, 64) == [5, 6, 7, 8]  # type: ignore[arg-type]
-    assert greedy(Scripted(), [0, 4], 3, 9, 64) == [5, 6, 7]  # type: ignore[arg-type]
+    assert greedy_decode(Scripted(), [0, 4], 20, 9, 64) == [5, 6, 7, 8]  # type: ignore[arg-type]
+    assert greedy_decode(Scripted(), [0, 4], 3, 9, 64) == [5, 6, 7]  # type: ignore[arg-type]
 
 
 def test_a_beginning_is_of_whole_characters_and_within_sixty(tokenizer: Tokenizer) -> None:
     for text in TEXTS[:2]:
         ids = tokenizer.encode(text).ids
         for most in range(1, len(ids)):
-            start = tokenizer.decode(beginning(tokenizer, ids, most))
+            start = tokenizer.decode(prompt_prefix(tokenizer, ids, most))
             assert len(start) <= 60
             # One token alone may be less than a character; there is no shorter beginning.
             assert text.startswith(start) or (start == "\N{REPLACEMENT CHARACTER}" and most < 4)
-        assert len(tokenizer.decode(beginning(tokenizer, ids, len(ids)))) > 40
+        assert len(tokenizer.decode(prompt_prefix(tokenizer, ids, len(ids)))) > 40
 
 
 def test_samples_are_of_the_first_two_documents_that_hold_any(model: Any, tokenizer: Tokenizer) -> None:
     documents = [np.array([], dtype=np.int64), *(np.array(tokenizer.encode(text).ids) for text in TEXTS)]
-    samples = write_samples(model, tokenizer, iter(documents), 0, CONTEXT, 12)
+    samples = generate_samples(model, tokenizer, iter(documents), 0, CONTEXT, 12)
     assert len(samples) == 2
     for sample, text in zip(samples, TEXTS, strict=False):
-        assert text.startswith(sample["prompt"]) and len(sample["prompt"]) > 10
-        assert sample["text"]
-        json.dumps(sample, ensure_ascii=False).encode()
-    (short,) = write_samples(model, tokenizer, iter(documents[3:]), 0, CONTEXT, 12)
-    assert TEXTS[2].startswith(short["prompt"])
+        assert text.startswith(sample.prompt) and len(sample.prompt) > 10
+        assert sample.text
+        json.dumps(encode(sample), ensure_ascii=False).encode()
+    (short,) = generate_samples(model, tokenizer, iter(documents[3:]), 0, CONTEXT, 12)
+    assert TEXTS[2].startswith(short.prompt)
 
 
 def test_text_that_is_cut_within_a_character_is_shown(tokenizer: Tokenizer) -> None:
@@ -111,8 +112,8 @@ def test_text_that_is_cut_within_a_character_is_shown(tokenizer: Tokenizer) -> N
 
     byte = tokenizer.token_to_id("\N{LATIN SMALL LETTER A WITH TILDE}")  # byte 0xE3, with which kana begin
     documents = [np.array(tokenizer.encode(TEXTS[0]).ids)]
-    (sample,) = write_samples(Half(), tokenizer, documents, 0, CONTEXT, 3)  # type: ignore[arg-type]
-    assert set(sample["text"]) == {"\N{REPLACEMENT CHARACTER}"}
+    (sample,) = generate_samples(Half(), tokenizer, documents, 0, CONTEXT, 3)  # type: ignore[arg-type]
+    assert set(sample.text) == {"\N{REPLACEMENT CHARACTER}"}
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +136,11 @@ def test_an_evaluation_has_losses_and_samples(
     settings = {"max_tokens": 200, "max_document_tokens": 200, "batch_size": 2, "sample_tokens": 6}
     spec = {"languages": ["en"], "evaluate": settings, "context_length": CONTEXT, "threads": 1}
     for folder in ("one", "two"):
-        evaluation.build(spec, checkpoint, byte_level, tokens, tmp_path / folder)
+        evaluate_checkpoint(spec, checkpoint, byte_level, tokens, tmp_path / folder)
     for name in ("losses.json", "samples.json", "manifest.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     samples = json.loads((tmp_path / "one" / "samples.json").read_text())
     assert [TEXTS[place].startswith(sample["prompt"]) for place, sample in enumerate(samples["en"])] == [True, True]
     spec = spec | {"evaluate": settings | {"sample_tokens": 0}}
-    evaluation.build(spec, checkpoint, byte_level, tokens, tmp_path / "none")
+    evaluate_checkpoint(spec, checkpoint, byte_level, tokens, tmp_path / "none")
     assert set(read_manifest(tmp_path / "none", "evaluation").files) == {"losses.json"}

@@ -1,0 +1,165 @@
+"""A checkpoint with its evaluation, read from runs/ and results/."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+import numpy as np
+
+from palimpsest.artifact import Manifest, read_manifest
+from palimpsest.codec import decode
+from palimpsest.evaluate.continual_metrics import LossMatrix, bootstrap_interval
+from palimpsest.evaluate.results.checkpoint_results import (
+    CheckpointEvaluation,
+    LanguageLosses,
+    TaskResults,
+    read_evaluation,
+    read_task_results,
+)
+from palimpsest.evaluate.results.eval_all import (
+    CheckpointSummary,
+    HeldOutLoss,
+    MerSettings,
+    ReplaySettings,
+    StageLedger,
+    TaskScore,
+)
+
+T = TypeVar("T")
+LineagesBySeed = Mapping[str, str]
+"""Seed → last lineage of an arm."""
+Arms = Mapping[str, LineagesBySeed]
+
+
+def ancestors(lineage: str) -> list[str]:
+    """The paths from the initial model to ``lineage``, which is a path whose every folder is a checkpoint."""
+    parts = PurePosixPath(lineage).parts
+    return ["/".join(parts[: length + 1]) for length in range(len(parts))]
+
+
+def last_lineages(arms: Arms) -> list[str]:
+    """The last lineage of every seed of every arm."""
+    return [last for seeds in arms.values() for last in seeds.values()]
+
+
+def stage_name(lineage: str) -> str:
+    """The row of the loss matrix that a checkpoint fills: "init", a language, or "joint"."""
+    parts = PurePosixPath(lineage).parts
+    return "init" if len(parts) == 1 else parts[-1].split(".")[0].split("+")[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluatedCheckpoint:
+    """One checkpoint: the manifest of its training, its evaluation and its zero-shot tasks (empty without any)."""
+
+    lineage: str
+    run: Manifest
+    evaluation: CheckpointEvaluation
+    tasks: TaskResults
+
+    @property
+    def stage(self) -> str:
+        return stage_name(self.lineage)
+
+    @cached_property
+    def replay(self) -> ReplaySettings | None:
+        return self._param(ReplaySettings, "replay")
+
+    @cached_property
+    def mer(self) -> MerSettings | None:
+        return self._param(MerSettings, "mer")
+
+    @cached_property
+    def ledger(self) -> StageLedger | None:
+        """None for the initial model."""
+        found = self.run.counts.get("ledger")
+        return None if found is None else decode(StageLedger, found, str(self.run.folder))
+
+    @property
+    def parameters(self) -> int:
+        return int(self.run.counts["parameters"])
+
+    @property
+    def training_flops_per_token(self) -> int:
+        return int(self.run.counts["training_flops_per_token"])
+
+    @cached_property
+    def nats_per_token(self) -> dict[str, float]:
+        """Language → loss: a row of the loss matrix."""
+        return {language: _nats_per_token(losses) for language, losses in self.evaluation.losses.items()}
+
+    @cached_property
+    def bits_per_byte(self) -> dict[str, float]:
+        """Language → loss, comparable across tokenizers."""
+        return {language: _bits_per_byte(losses) for language, losses in self.evaluation.losses.items()}
+
+    def summary(self, arms: Sequence[str], resamples: int) -> CheckpointSummary:
+        """The checkpoint's entry in eval_all.json. ``resamples`` of the documents give ``ci95`` of the losses."""
+        above = ancestors(self.lineage)[:-1]
+        return CheckpointSummary(
+            arms=tuple(arms),
+            seed=self.run.params["seed"],
+            stage=self.stage,
+            parent=above[-1] if above else None,
+            parameters=self.parameters,
+            replay=self.replay,
+            mer=self.mer,
+            ledger=self.ledger,
+            loss={name: _held_out_loss(losses, resamples) for name, losses in self.evaluation.losses.items()},
+            tasks={
+                name: TaskScore(value=result.value, stderr=result.stderr, documents=result.documents)
+                for name, result in self.tasks.items()
+            },
+            samples=self.evaluation.samples,
+        )
+
+    def _param(self, cls: type[T], name: str) -> T | None:
+        found = self.run.params.get(name)
+        return None if found is None else decode(cls, found, f"{self.run.folder}: {name}")
+
+
+def read_checkpoints(root: Path, lasts: Iterable[str], *, tasks: bool = False) -> dict[str, EvaluatedCheckpoint]:
+    """Every checkpoint of some lineages, by path, each read once; ``root`` holds runs/ and results/.
+
+    ``tasks``: whether zero-shot tasks were run; otherwise results/tasks/ is not read. Raises ArtifactError naming the
+    folder where a checkpoint was not evaluated.
+    """
+    lineages = sorted({path for last in lasts for path in ancestors(last)})
+    return {
+        lineage: EvaluatedCheckpoint(
+            lineage=lineage,
+            evaluation=read_evaluation(root / "results" / "evaluation" / lineage),
+            tasks=read_task_results(root / "results" / "tasks" / lineage) if tasks else {},
+            run=read_manifest(root / "runs" / lineage, "run"),
+        )
+        for lineage in lineages
+    }
+
+
+def loss_matrix(chain: Sequence[EvaluatedCheckpoint]) -> LossMatrix:
+    """Nats per token, from the checkpoints of a lineage in order."""
+    return {checkpoint.stage: checkpoint.nats_per_token for checkpoint in chain}
+
+
+def _nats_per_token(losses: LanguageLosses) -> float:
+    return float(np.array(losses.nats).sum() / np.array(losses.tokens).sum())
+
+
+def _bits_per_byte(losses: LanguageLosses) -> float:
+    return float(np.array(losses.nats).sum() / np.log(2) / sum(losses.bytes))
+
+
+def _held_out_loss(losses: LanguageLosses, resamples: int) -> HeldOutLoss:
+    nats, tokens = np.array(losses.nats), np.array(losses.tokens)
+    return HeldOutLoss(
+        nats_per_token=_nats_per_token(losses),
+        bits_per_byte=_bits_per_byte(losses),
+        tokens=int(tokens.sum()),
+        bytes=sum(losses.bytes),
+        documents=len(nats),
+        ci95=bootstrap_interval(nats, tokens, resamples),
+    )

@@ -1,0 +1,88 @@
+"""All checkpoints together: results/eval_all.json, metrics.json for ``dvc metrics``, and the CSV files beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from palimpsest.artifact import read_manifest
+from palimpsest.codec import decode
+from palimpsest.evaluate.arm_summary import summarise_arm
+from palimpsest.evaluate.csv_tables import write_plots, write_tables
+from palimpsest.evaluate.evaluated_checkpoint import Arms, ancestors, last_lineages, read_checkpoints
+from palimpsest.evaluate.results.arm_metrics import arm_metrics, write_arm_metrics
+from palimpsest.evaluate.results.checkpoint_results import read_task_results
+from palimpsest.evaluate.results.dataset_summary import BadFile, LanguageSummary, SourceSummary, SplitCounts
+from palimpsest.evaluate.results.eval_all import EvalAll, TaskInfo, write_eval_all
+
+
+def gather_results(spec: dict[str, Any], root: Path) -> None:
+    """Write results/ under ``root`` for a ``spec`` {"params", "arms": arm → seed → last lineage}."""
+    params, sources = spec["params"], spec["params"]["corpus"]["sources"]
+    arms: Arms = {arm: spec["arms"][arm] for arm in params["arms"]}
+    checkpoints = read_checkpoints(root, last_lineages(arms), tasks=bool(params["evaluate"]["tasks"]))
+    arms_of = _arms_of(arms)
+    results = EvalAll(
+        sample=any(source["kind"] == "sample" for given in sources.values() for source in given),
+        params=params,
+        languages=tuple(params["languages"]),
+        tasks=_tasks(root, arms) if params["evaluate"]["tasks"] else {},
+        arms={arm: summarise_arm(seeds, checkpoints) for arm, seeds in arms.items()},
+        runs={
+            lineage: checkpoint.summary(arms_of[lineage], params["evaluate"]["bootstrap"])
+            for lineage, checkpoint in checkpoints.items()
+        },
+        data={language: _language_summary(root, language, sources[language]) for language in params["languages"]},
+    )
+    write_plots(results, root, arms)
+    write_tables(results, root / "results" / "tables")
+    write_arm_metrics(root / "results" / "metrics.json", {arm: arm_metrics(each) for arm, each in results.arms.items()})
+    write_eval_all(root / "results" / "eval_all.json", results)
+
+
+def _arms_of(arms: Arms) -> dict[str, list[str]]:
+    """Lineage → the arms that have it in their past."""
+    found: dict[str, list[str]] = {}
+    for arm, seeds in arms.items():
+        for lineage in {path for last in seeds.values() for path in ancestors(last)}:
+            found.setdefault(lineage, []).append(arm)
+    return found
+
+
+def _tasks(root: Path, arms: Arms) -> dict[str, TaskInfo]:
+    """The tasks of any checkpoint: all run the same."""
+    any_lineage = next(iter(next(iter(arms.values())).values()))
+    return {
+        task: TaskInfo(language=result.language, metric=result.metric, chance=result.chance)
+        for task, result in read_task_results(root / "results" / "tasks" / any_lineage).items()
+    }
+
+
+def _language_summary(root: Path, language: str, sources: Sequence[Mapping[str, Any]]) -> LanguageSummary:
+    """From the manifests of the raw, corpus, tokens and tokenizer stages."""
+    raw, corpus, tokens = (
+        read_manifest(root / "data" / stage / language, stage).counts for stage in ("raw", "corpus", "tokens")
+    )
+    fertility = read_manifest(root / "data" / "tokenizer", "tokenizer").counts["fertility"][language]
+    return LanguageSummary(
+        sources={
+            source["name"]: SourceSummary(
+                kind=source["kind"],
+                licence=raw["sources"][source["name"]]["licence"],
+                documents_in=corpus["sources"][source["name"]]["documents_in"],
+                documents=corpus["sources"][source["name"]]["train"]["documents"],
+                tokens=tokens["sources"][source["name"]]["tokens"],
+                share=tokens["sources"][source["name"]]["share"],
+            )
+            for source in sources
+        },
+        documents_in=corpus["documents_in"],
+        dropped=corpus["dropped"],
+        masked=corpus["masked"],
+        bad_files=decode(tuple[BadFile, ...], corpus["bad_files"], f"data/corpus/{language}"),
+        train=decode(SplitCounts, tokens["train"], f"data/tokens/{language}: train"),
+        validation=decode(SplitCounts, tokens["validation"], f"data/tokens/{language}: validation"),
+        tokens_per_byte=fertility["tokens_per_byte"],
+        tokens_per_word=fertility["tokens_per_word"],
+    )

@@ -1,0 +1,1 @@
+"""What tests share: builders of small inputs in the documented formats, imported as ``from support.… import …``."""
