@@ -15,7 +15,8 @@ from pathlib import Path
 
 from benchmarks import conclude
 from benchmarks.training_data import LANGUAGES, OURS, lineage, prepare, seconds_a_step, token_folder
-from palimpsest.params.training import Mer, Train
+from palimpsest.settings.replay import Mer
+from palimpsest.settings.training import Train
 
 _VOCABULARY, _WARM, _PAPERS_WINDOW = 4096, 2, 500
 _SIDES = {
@@ -63,13 +64,13 @@ def _turn(folder: Path, number: int, options: argparse.Namespace) -> dict[str, f
         train = {
             "steps": options.steps + _WARM, "batch_size": options.batch_size, "threads": options.threads,
             "context_length": options.context_length, "eval_interval": 100_000, "eval_tokens": 1,
-            "alignment_interval": interval,
+            "alignment_interval": interval, "checkpoint_interval": 100_000,
         }  # fmt: skip
         replay = {"rate": 0.25, "accounting": "replace"}
         stage = lineage(arm, model={"preset": options.preset}, train=train, replay=replay, mer={"interval": 1})
         arguments = prepare(folder, stage, tokens, _VOCABULARY)
         out = folder / f"run-{number}-{place}"
-        taken[side] = seconds_a_step(OURS, [*arguments, "--out", str(out), "--checkpoint-interval", "100000"], _WARM)
+        taken[side] = seconds_a_step(OURS, [*arguments, "--out", str(out)], _WARM)
     return taken
 
 

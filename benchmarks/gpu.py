@@ -110,13 +110,13 @@ def _seconds(folder: Path, arm: str, preset: str, tokens: dict[str, Path], optio
     """Of a step of the second stage of an arm."""
     train = {
         "steps": options.steps + _WARM, "batch_size": options.batch_size, "context_length": CONTEXT,
-        "eval_interval": 10_000, **options.train,
+        "eval_interval": 10_000, "checkpoint_interval": 10_000, **options.train,
     }  # fmt: skip
     stage = lineage(
         arm, model={"preset": preset}, tokenizer={"vocab_size": VOCABULARY}, train=train, mer={"interval": 1}
     )
     arguments = prepare(folder, stage, tokens, VOCABULARY)
-    more = ["--checkpoint-interval", "10000", "--out", str(folder / "runs" / (arm + ("-spread" if prelude else "")))]
+    more = ["--out", str(folder / "runs" / (arm + ("-spread" if prelude else "")))]
     return seconds_a_step(prelude + OURS, [*arguments, *more], _WARM)
 
 

@@ -18,9 +18,11 @@ from transformers import LlamaConfig
 
 from benchmarks import conclude
 from benchmarks.training_data import LANGUAGES, drop, lineage, token_folder, touch
+from palimpsest import legacy_specs
+from palimpsest.experiment.build_specs import pool_spec
 from palimpsest.model.flops import training_flops_per_token
-from palimpsest.params import Model
 from palimpsest.replay.build_pool import build_pool
+from palimpsest.settings.model import Model
 from palimpsest.train.data import Batches
 
 H200_FLOPS, MFU = 989e12, 0.5
@@ -59,7 +61,7 @@ def main() -> None:
 
 def config(preset: str) -> Any:
     """The shape of a preset with the Llama-3 vocabulary, without weights."""
-    shape = Model(preset=preset).shape
+    shape = Model(preset=preset).sizes
     return LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=shape["width"],
@@ -75,8 +77,8 @@ def _batches(folder: Path, gigabytes: float, batch_size: int) -> Batches:
     steps = int(gigabytes * 1e9 / 4 / CONTEXT) // batch_size
     train = {"steps": steps, "batch_size": batch_size, "context_length": CONTEXT}
     last = lineage("replay", train=train, replay={"rate": 0.25})
-    build_pool(last.pool_spec(), {"en": tokens["en"]}, folder / "pool")
-    return Batches(last.spec, tokens, folder / "pool")
+    build_pool(legacy_specs.pool(pool_spec(last.training)), {"en": tokens["en"]}, folder / "pool")
+    return Batches(legacy_specs.train(last.training), tokens, folder / "pool")
 
 
 def _speeds(batches: Batches, repeats: int, before: Callable[[], None]) -> Iterator[float]:

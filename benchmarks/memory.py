@@ -5,7 +5,6 @@ the peak is the largest resident set of any of them, as the kernel counted it.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -14,9 +13,11 @@ from pathlib import Path
 import yaml
 
 from benchmarks import conclude
-from palimpsest import recipe
+from palimpsest.artifact import write_json
+from palimpsest.codec import encode
+from palimpsest.experiment import build_specs
+from palimpsest.experiment.inventory import Inventory
 from palimpsest.params import Params, load
-from palimpsest.recipe import Inventory
 
 # Runs the command line and tells the peak of this process and, where larger, of one that it started.
 _RUN = """
@@ -50,13 +51,18 @@ def _peaks(folder: Path, language: str, documents: int, workers: int) -> dict[st
     params = _params(folder, language, documents)
     raw, corpus, tokenizer, tokens = (folder / name for name in ("raw", language, "tokenizer", "tokens"))
     jobs = {
-        "raw": [recipe.raw(params, language, Inventory()), "--out", raw],
-        "corpus": [recipe.corpus(params, language, Inventory()), "--raw", raw, "--out", corpus, "--workers", workers],
-        "tokenizer": [recipe.tokenizer(params), "--corpora", corpus, "--out", tokenizer],
-        "tokens": [recipe.tokens(params, language), "--corpus", corpus, "--tokenizer", tokenizer, "--out", tokens,
+        "raw": [build_specs.raw_spec(params, language, Inventory()), "--out", raw],
+        "corpus": [build_specs.corpus_spec(params, language, Inventory()), "--raw", raw, "--out", corpus,
                    "--workers", workers],
+        "tokenizer": [build_specs.tokenizer_spec(params), "--corpora", corpus, "--out", tokenizer],
+        "tokens": [build_specs.tokens_spec(params, language), "--corpus", corpus, "--tokenizer", tokenizer,
+                   "--out", tokens, "--workers", workers],
     }  # fmt: skip
-    return {stage: _peak([stage, "--spec", json.dumps(spec), *map(str, more)]) for stage, (spec, *more) in jobs.items()}
+    peaks = {}
+    for stage, (spec, *more) in jobs.items():
+        write_json(folder / f"{stage}.json", encode(spec))
+        peaks[stage] = _peak([stage, "--spec", str(folder / f"{stage}.json"), *map(str, more)])
+    return peaks
 
 
 def _params(folder: Path, language: str, documents: int) -> Params:

@@ -65,10 +65,15 @@ def main() -> None:
 
 def _prepare(folder: Path, preset: str) -> list[str]:
     """Everything that the second stage of a MER lineage reads; the arguments of its training."""
-    train = {"steps": _TOKENS // _CONTEXT // _BATCH, "batch_size": _BATCH, "context_length": _CONTEXT}
+    train = {
+        "steps": _TOKENS // _CONTEXT // _BATCH,
+        "batch_size": _BATCH,
+        "context_length": _CONTEXT,
+        "checkpoint_interval": 2,
+    }
     last = lineage("mer", model={"preset": preset}, tokenizer={"vocab_size": _VOCABULARY}, train=train)
     tokens = {language: _virtual(folder / language) for language in LANGUAGES}
-    return [*prepare(folder, last, tokens, _VOCABULARY), "--checkpoint-interval", "2"]
+    return prepare(folder, last, tokens, _VOCABULARY)
 
 
 def _virtual(folder: Path) -> Path:

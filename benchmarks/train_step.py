@@ -22,6 +22,7 @@ import torch
 from benchmarks import conclude
 from benchmarks.training_data import LANGUAGES, OURS, lineage, prepare, seconds_a_step, step_seconds, token_folder
 from palimpsest.artifact import read_manifest
+from palimpsest.codec import identity
 
 _VOCABULARY = {"nano": 2048, "tiny": 4096, "small": 8192}
 _CONTEXT, _WARM = 256, 2
@@ -83,14 +84,19 @@ def _turns(folder: Path, preset: str, options: Any) -> list[tuple[float, float, 
     vocabulary = _VOCABULARY[preset]
     train = {
         "steps": options.steps + _WARM, "batch_size": options.batch_size, "context_length": _CONTEXT,
-        "threads": options.threads, "eval_interval": 10_000, "compile": options.compile,
+        "threads": options.threads, "eval_interval": 10_000, "checkpoint_interval": 10_000, "compile": options.compile,
     }  # fmt: skip
     last = lineage("sequential", model={"preset": preset}, tokenizer={"vocab_size": vocabulary}, train=train)
     first = last.parent  # of English
     tokens = {language: token_folder(folder / language, 0.01, vocabulary) for language in LANGUAGES}
-    ours = [*prepare(folder, first, tokens, vocabulary), "--checkpoint-interval", "10000"]
+    ours = prepare(folder, first, tokens, vocabulary)
     flops = read_manifest(folder / "init", "run").counts["training_flops_per_token"]
-    theirs = [str(folder / "init"), str(tokens["en"]), str(folder / "trainer"), json.dumps(first.spec["train"])]
+    theirs = [
+        str(folder / "init"),
+        str(tokens["en"]),
+        str(folder / "trainer"),
+        json.dumps(identity(first.training.train)),
+    ]
     turns, batch_tokens = [], options.batch_size * _CONTEXT
     for number in range(options.repeats):
         peak = _peak()

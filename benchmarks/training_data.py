@@ -14,10 +14,13 @@ import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
+from palimpsest import legacy_specs
 from palimpsest.artifact import write_manifest
-from palimpsest.lineage import Lineage, lineages
+from palimpsest.experiment.build_specs import data_identities, pool_spec
+from palimpsest.experiment.inventory import Inventory
+from palimpsest.experiment.lineage import Lineage, lineages
+from palimpsest.experiment.spec_files import write_spec
 from palimpsest.params import parse
-from palimpsest.recipe import Inventory
 from palimpsest.replay.build_pool import build_pool
 from palimpsest.tokens.megatron import ShardWriter
 from palimpsest.train import init_model
@@ -35,7 +38,9 @@ def lineage(arm: str, **sections: dict[str, Any]) -> Lineage:
         "corpus": {"sources": {language: {"kind": "sample"} for language in LANGUAGES}},
         **sections,
     }
-    return lineages(parse(values, "benchmark"), {language: Inventory() for language in LANGUAGES})[arm][0]
+    params = parse(values, "benchmark")
+    data = data_identities(params, {language: Inventory() for language in LANGUAGES})
+    return lineages(params, data)[arm][0]
 
 
 def token_folder(folder: Path, gigabytes: float, vocabulary: int) -> Path:
@@ -96,13 +101,16 @@ def prepare(folder: Path, stage: Lineage, tokens: dict[str, Path], vocabulary: i
     """Make what a stage reads besides its tokens, in ``folder``, where it is not there; the arguments that train it."""
     if not (folder / "tokenizer").exists():
         root = next(iter(stage))
-        init_model.build(root.spec, tokenizer(folder / "tokenizer", vocabulary), folder / "init")
+        init_model.build(legacy_specs.init(root.initial), tokenizer(folder / "tokenizer", vocabulary), folder / "init")
+    spec = write_spec("train", stage.training, folder)
     arguments = [
-        "train", "--spec", json.dumps(stage.spec), "--parent", str(folder / "init"),
+        "train", "--spec", str(folder / f"{spec}.json"), "--parent", str(folder / "init"),
         "--tokens", *map(str, tokens.values()), "--tokenizer", str(folder / "tokenizer"),
     ]  # fmt: skip
     if stage.replays:
-        build_pool(stage.pool_spec(), {past: tokens[past] for past in stage.past}, folder / "pool")
+        build_pool(
+            legacy_specs.pool(pool_spec(stage.training)), {past: tokens[past] for past in stage.past}, folder / "pool"
+        )
         arguments += ["--pool", str(folder / "pool")]
     return arguments
 

@@ -6,17 +6,30 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "palimpsest"
-ORDER = ["errors", "file_types", "paths", "hub", "progress", "artifact", "codec",
-         "params", "recipe", "lineage", "raw", "corpus", "tokens", "replay",
-         "model", "train", "evaluate", "report", "experiment", "plan", "reference", "cli"]  # fmt: skip
+ORDER = ["errors", "file_types", "hub", "progress", "artifact", "codec", "settings", "specs", "legacy_specs",
+         "params", "raw", "corpus", "tokens", "replay",
+         "model", "train", "evaluate", "report", "experiment", "plan", "cli"]  # fmt: skip
 ONLY_IN = {
     "datatrove": {"corpus"},
     "lm_eval": {"evaluate"},
-    "pydantic": {"params", "reference"},
-    "pydantic_core": {"reference"},
+    "pydantic": {"params"},
+    # Imported where a validator asks for a schema: settings themselves need no validator.
+    "pydantic_core": {"settings"},
     "jinja2": {"report"},
 }
-NO_TORCH = {"progress", "params", "lineage", "recipe", "raw", "corpus", "tokens", "replay", "report"}
+NO_TORCH = {
+    "progress",
+    "codec",
+    "settings",
+    "specs",
+    "params",
+    "experiment",
+    "raw",
+    "corpus",
+    "tokens",
+    "replay",
+    "report",
+}
 
 
 def imports():

@@ -1,23 +1,24 @@
 """Which edits lead to which checkpoints: what is shared, what is found again, and what is trained anew."""
 
+import copy
 from itertools import pairwise
 
 import pytest
 
+from palimpsest.codec import encode
 from palimpsest.errors import ParamsError
-from palimpsest.experiment import Experiment
-from palimpsest.lineage import lineages
-from palimpsest.params import Params, parse
-from palimpsest.recipe import Inventory
+from palimpsest.experiment.build_specs import data_identities, pool_spec
+from palimpsest.experiment.experiment import Experiment
+from palimpsest.experiment.inventory import Inventory
+from palimpsest.experiment.lineage import lineages
+from palimpsest.params import parse, validate
 
-PARAMS = parse(
-    {
-        "languages": ["en", "fr", "de"],
-        "arms": ["sequential", "replay", "reptile", "mer", "joint"],
-        "corpus": {"sources": {language: {"kind": "sample"} for language in ("en", "fr", "de")}},
-    },
-    "params.yaml",
-)
+VALUES = {
+    "languages": ["en", "fr", "de"],
+    "arms": ["sequential", "replay", "reptile", "mer", "joint"],
+    "corpus": {"sources": {language: {"kind": "sample"} for language in ("en", "fr", "de")}},
+}
+PARAMS = parse(VALUES, "params.yaml")
 
 # No file of the user's own.
 NONE = {language: Inventory() for language in PARAMS.languages}
@@ -25,20 +26,20 @@ NONE = {language: Inventory() for language in PARAMS.languages}
 
 def edited(point):
     """The params with some dotted keys changed, as by an edit of the file."""
-    values = PARAMS.model_dump(exclude_unset=True)
+    values = copy.deepcopy(VALUES)
     for dotted, value in point.items():
         *sections, key = dotted.split(".")
         place = values
         for section in sections:
             place = place.setdefault(section, {})
         place[key] = value
-    return Params.model_validate(values)
+    return validate(values, "params.yaml")
 
 
 def paths(point=None, inventories=None):
     """Arm → the checkpoints of its lineage, first to last."""
     asked = edited(point) if point else PARAMS
-    found = lineages(asked, NONE | (inventories or {}))
+    found = lineages(asked, data_identities(asked, NONE | (inventories or {})))
     return {arm: [lineage.path for lineage in seeds[0]] for arm, seeds in found.items()}
 
 
@@ -103,7 +104,8 @@ def test_an_edit_of_the_method_leaves_the_first_stage_and_the_other_arms(point, 
     ],
 )  # fmt: skip
 def test_an_edit_of_anything_that_shapes_the_models_trains_every_stage_anew(point):
-    found = lineages(edited(point), NONE)
+    params = edited(point)
+    found = lineages(params, data_identities(params, NONE))
     after = {lineage.path for seeds in found.values() for last in seeds.values() for lineage in last}
     trained = {path for path in after if "/" in path}
     assert not trained & {path for chain in paths().values() for path in chain}
@@ -145,14 +147,13 @@ def test_a_changed_local_file_is_another_lineage_and_a_moved_one_is_not(tmp_path
 
 
 def test_what_a_stage_may_replay_is_told_with_how_much_of_it_was_trained_on():
-    last = lineages(edited({"replay.accounting": "replace"}), {language: Inventory() for language in PARAMS.languages})[
-        "replay"
-    ][0]
-    spec = last.pool_spec()
+    params = edited({"replay.accounting": "replace"})
+    last = lineages(params, data_identities(params, NONE))["replay"][0]
+    spec = encode(pool_spec(last.training))
     budget = PARAMS.train.steps * PARAMS.train.batch_size
     assert spec["past"] == [
-        {"language": "en", "budget": budget, "rate": "0", "accounting": "add"},
-        {"language": "fr", "budget": budget, "rate": "0.25", "accounting": "replace"},
+        {"language": "en", "sequences": budget, "replay": None},
+        {"language": "fr", "sequences": budget, "replay": {"rate": "0.25", "accounting": "replace"}},
     ]
     assert last.past == ["en", "fr"]
 
@@ -177,14 +178,15 @@ def test_a_rate_of_0_for_a_language_replays_nothing_in_its_stage():
     found = paths({"replay.rates": {"fr": 0}})
     assert found["replay"][:3] == paths()["sequential"][:3]
     assert found["replay"][3].split("/")[-1].startswith("de+r25.")
-    asked = lineages(edited({"replay.rates": {"fr": 0}}), NONE)["replay"][0].pool_spec()
-    assert [past["rate"] for past in asked["past"]] == ["0", "0"] and asked["rate"] == "0.25"
+    params = edited({"replay.rates": {"fr": 0}})
+    spec = pool_spec(lineages(params, data_identities(params, NONE))["replay"][0].training)
+    assert [past.replay for past in spec.past] == [None, None] and str(spec.replay.rate) == "0.25"
 
 
 @pytest.mark.parametrize("language", ["en", "it"])
 def test_a_rate_for_a_language_without_a_stage_that_replays_is_refused(language):
     with pytest.raises(
-        ValueError, match=f"replay.rates: '{language}' has no stage that replays; those after the first do: fr, de"
+        ParamsError, match=f"replay.rates: '{language}' has no stage that replays; those after the first do: fr, de"
     ):
         paths({"replay.rates": {language: 0.5}})
 
@@ -192,7 +194,7 @@ def test_a_rate_for_a_language_without_a_stage_that_replays_is_refused(language)
 def test_capacity_and_its_scope_go_together():
     assert paths({"replay.scope": "capacity", "replay.capacity": 9})["mer"] != paths()["mer"]
     for point in ({"replay.scope": "capacity"}, {"replay.capacity": 9}):
-        with pytest.raises(ValueError, match="go together"):
+        with pytest.raises(ParamsError, match="go together"):
             edited(point)
 
 
@@ -205,6 +207,6 @@ def test_capacity_and_its_scope_go_together():
     ],
 )
 def test_an_error_about_what_a_value_stands_for_names_the_file(tmp_path, edit, said):
-    values = PARAMS.model_dump(exclude_unset=True) | edit
+    values = VALUES | edit
     with pytest.raises(ParamsError, match=rf"^mine\.yaml: {said}"):
         Experiment(values, tmp_path / "inventory.json", "mine.yaml")

@@ -1,6 +1,7 @@
 """``palimpsest <stage> …``: what the workflow's rules call, and what a person can call.
 
-Every stage takes its spec as JSON (``snakemake -n -p`` shows them) and the folders that it reads and writes.
+Every stage takes its spec as a JSON file, which the workflow writes to .snakemake/specs, and the folders that it reads
+and writes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from palimpsest import codec, legacy_specs
 from palimpsest.errors import PalimpsestError
 
 logger = logging.getLogger(__name__)
@@ -41,38 +43,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _raw(options: argparse.Namespace) -> None:
     from palimpsest.raw.build_raw import build_raw
+    from palimpsest.specs.data import RawSpec
 
-    build_raw(options.spec, options.out, Path(".snakemake/inventory.json"))
+    build_raw(legacy_specs.raw(codec.read(RawSpec, options.spec)), options.out, Path(".snakemake/inventory.json"))
 
 
 def _corpus(options: argparse.Namespace) -> None:
     from palimpsest.corpus.build_corpus import build_corpus
+    from palimpsest.specs.data import CorpusSpec
 
-    build_corpus(options.spec, options.raw, options.out, options.workers)
+    build_corpus(legacy_specs.corpus(codec.read(CorpusSpec, options.spec)), options.raw, options.out, options.workers)
 
 
 def _tokenizer(options: argparse.Namespace) -> None:
+    from palimpsest.specs.data import TokenizerSpec
     from palimpsest.tokens.build_tokenizer import build_tokenizer
 
-    build_tokenizer(options.spec, _by_language(options.corpora), options.out)
+    build_tokenizer(
+        legacy_specs.tokenizer(codec.read(TokenizerSpec, options.spec)), _by_language(options.corpora), options.out
+    )
 
 
 def _tokens(options: argparse.Namespace) -> None:
+    from palimpsest.specs.data import TokensSpec
     from palimpsest.tokens.build_tokens import build_tokens
 
-    build_tokens(options.spec, options.corpus, options.tokenizer, options.out, options.workers)
+    build_tokens(
+        legacy_specs.tokens(codec.read(TokensSpec, options.spec)),
+        options.corpus,
+        options.tokenizer,
+        options.out,
+        options.workers,
+    )
 
 
 def _replay(options: argparse.Namespace) -> None:
     from palimpsest.replay.build_pool import build_pool
+    from palimpsest.specs.data import PoolSpec
 
-    build_pool(options.spec, _by_language(options.tokens), options.out)
+    build_pool(legacy_specs.pool(codec.read(PoolSpec, options.spec)), _by_language(options.tokens), options.out)
 
 
 def _init(options: argparse.Namespace) -> None:
+    from palimpsest.specs.training import InitSpec
     from palimpsest.train.init_model import build
 
-    build(options.spec, options.tokenizer, options.out)
+    build(legacy_specs.init(codec.read(InitSpec, options.spec)), options.tokenizer, options.out)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -80,41 +96,57 @@ def _train(options: argparse.Namespace) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # What torch.compile made serves the next stage and job too; the temporary folder may be emptied between them.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path("~/.cache/palimpsest/inductor").expanduser()))
+    from palimpsest.specs.training import TrainSpec
     from palimpsest.train.trainer import Inputs, train
 
     if int(os.environ.get("RANK", 0)):
         logging.getLogger("palimpsest").setLevel(logging.WARNING)
+    spec = codec.read(TrainSpec, options.spec)
     tokens = _by_language(options.tokens)
     inputs = Inputs(parent=options.parent, tokenizer=options.tokenizer, tokens=tokens, pool=options.pool)
+    settings = spec.train
     train(
-        options.spec, inputs, options.out, options.checkpoint_interval, options.keep_checkpoints, options.loggers,
-        options.discard_checkpoints, options.on_bad_step,
+        legacy_specs.train(spec), inputs, options.out, settings.checkpoint_interval, settings.keep_checkpoints,
+        settings.loggers, options.discard_checkpoints, settings.on_bad_step,
     )  # fmt: skip
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from palimpsest.specs.evaluation import EvaluationSpec
+
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as for training
     from palimpsest.evaluate.evaluate_checkpoint import evaluate_checkpoint
 
-    evaluate_checkpoint(options.spec, options.parent, options.tokenizer, _by_language(options.tokens), options.out)
+    evaluate_checkpoint(
+        legacy_specs.evaluation(codec.read(EvaluationSpec, options.spec)),
+        options.parent,
+        options.tokenizer,
+        _by_language(options.tokens),
+        options.out,
+    )
 
 
 def _tasks(options: argparse.Namespace) -> None:
     from palimpsest.evaluate.run_tasks import run_tasks
+    from palimpsest.specs.evaluation import TasksSpec
 
-    run_tasks(options.spec, options.parent, _by_language(options.raw), options.out)
+    run_tasks(
+        legacy_specs.tasks(codec.read(TasksSpec, options.spec)), options.parent, _by_language(options.raw), options.out
+    )
 
 
 def _gather(options: argparse.Namespace) -> None:
     from palimpsest.evaluate.gather_results import gather_results
+    from palimpsest.specs.evaluation import GatherSpec
 
-    gather_results(options.spec, Path())
+    gather_results(legacy_specs.gather(codec.read(GatherSpec, options.spec)), Path())
 
 
 def _sweep(options: argparse.Namespace) -> None:
     from palimpsest.evaluate.gather_sweep import gather_sweep
+    from palimpsest.specs.evaluation import SweepSpec
 
-    gather_sweep(options.spec, Path())
+    gather_sweep(legacy_specs.sweep(codec.read(SweepSpec, options.spec)), Path())
 
 
 def _scaling(options: argparse.Namespace) -> None:
@@ -137,7 +169,7 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> None:
-    from palimpsest.experiment import Experiment
+    from palimpsest.experiment.experiment import Experiment
     from palimpsest.params import read
 
     Experiment(read(options.params), Path(".snakemake/inventory.json"), str(options.params))
@@ -155,19 +187,13 @@ def _plan(options: argparse.Namespace) -> None:
 
 
 def _reference(_options: argparse.Namespace) -> None:
-    from palimpsest.reference import markdown
+    from palimpsest.params.reference import markdown
 
     sys.stdout.write(markdown())
 
 
 def _by_language(folders: list[Path]) -> dict[str, Path]:
     return {folder.name: folder for folder in folders}
-
-
-def _positive(text: str) -> int:
-    if not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"expected a number above zero, found {text!r}")
-    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -179,9 +205,7 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=summary, description=summary)
         command.set_defaults(run=run)
         if spec:
-            command.add_argument(
-                "--spec", type=json.loads, required=True, help="what the stage is asked to do, as JSON"
-            )
+            command.add_argument("--spec", type=Path, required=True, help="the stage's spec, a JSON file")
         return command
 
     def folder(command: argparse.ArgumentParser, *names: str, **options: Any) -> None:
@@ -208,10 +232,6 @@ def _parser() -> argparse.ArgumentParser:
     folder(command, "parent", "tokenizer", "out")
     folder(command, "tokens", nargs="+")
     folder(command, "pool", required=False)
-    command.add_argument("--checkpoint-interval", type=_positive, default=1000, help="steps between checkpoints")
-    command.add_argument("--keep-checkpoints", type=_positive, default=1, help="how many of them are kept")
-    command.add_argument("--loggers", nargs="*", default=[], choices=["tensorboard", "wandb"])
-    command.add_argument("--on-bad-step", choices=("stop", "skip"), default="stop", help="as train.on_bad_step")
     command.add_argument(
         "--discard-checkpoints", action="store_true", help="remove those of a training on other data or params"
     )

@@ -23,9 +23,9 @@ T = TypeVar("T")
 _NOT_IDENTITY = "not_identity"
 
 
-def not_identity(**options: Any) -> Any:
+def not_identity(*, metadata: Mapping[str, Any] | None = None, **options: Any) -> Any:
     """A dataclass field that shapes no output: a path on this machine, or an option that can be edited mid-run."""
-    return dataclasses.field(metadata={_NOT_IDENTITY: True}, **options)
+    return dataclasses.field(metadata={**(metadata or {}), _NOT_IDENTITY: True}, **options)
 
 
 def encode(value: Any) -> Any:
@@ -63,7 +63,7 @@ def _encode(value: Any, *, identity_only: bool) -> Any:
         return {
             field.name: _encode(getattr(value, field.name), identity_only=identity_only)
             for field in dataclasses.fields(value)
-            if not (identity_only and field.metadata.get(_NOT_IDENTITY))
+            if is_identity(field) or not identity_only
         }
     if isinstance(value, Mapping):
         return {str(key): _encode(each, identity_only=identity_only) for key, each in value.items()}
@@ -155,7 +155,16 @@ def _decode_dataclass(cls: Any, value: Any, where: str, key: str) -> Any:
         if name not in value and field.default is missing and field.default_factory is missing:
             raise ArtifactError(f"{where}: {_join(key, name)}: missing key of {cls.__name__}")
     annotations = _types(cls)
-    return cls(**{name: _decode(annotations[name], each, where, _join(key, name)) for name, each in value.items()})
+    arguments = {name: _decode(annotations[name], each, where, _join(key, name)) for name, each in value.items()}
+    try:
+        return cls(**arguments)
+    except ValueError as error:
+        raise ArtifactError(f"{where}: {key or cls.__name__}: {error}") from None
+
+
+def is_identity(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field takes part in ``identity``."""
+    return not field.metadata.get(_NOT_IDENTITY)
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import zstandard
 
+from palimpsest import codec
 from palimpsest.artifact import Manifest, file_digest, read_manifest, write_json, write_manifest
 from palimpsest.corpus.build_corpus import build_corpus
 from palimpsest.params import parse
@@ -88,7 +89,7 @@ class Stage:
     def every_rule(language: str = "en") -> dict[str, Any]:
         """The settings of a language when params.yaml says nothing."""
         sources = {language: {"kind": "sample"}}
-        return parse({"languages": [language], "corpus": {"sources": sources}}, "test").corpus.cleaning(language)
+        return codec.encode(parse({"languages": [language], "corpus": {"sources": sources}}, "test").cleaning(language))
 
     @staticmethod
     def result(out: Path) -> Result:

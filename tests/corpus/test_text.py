@@ -16,7 +16,7 @@ from palimpsest.corpus.cleaning.normalise import normalise
 from palimpsest.corpus.cleaning.quality_filters import QualityFilters
 from palimpsest.corpus.cleaning.word_splitter import RegexWordSplitter
 from palimpsest.corpus.deduplication.document_keys import content_key
-from palimpsest.params.built_in import CLEANING
+from palimpsest.params.language_defaults import CLEANING
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 spaced_text = st.text("ab \t\n\r\u0301\u00a0\u200b\u2028\u3000e\x00\ufeff", max_size=60)

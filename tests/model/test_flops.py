@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from palimpsest.model.flops import forward_flops_per_token, training_flops_per_token
 from palimpsest.model.llama_config import llama_config
-from palimpsest.params.training import PRESETS
+from palimpsest.settings.model import PRESETS
 
 LLAMA_3 = 128_256  # entries of the vocabulary that the paper uses
 BATCH = 3

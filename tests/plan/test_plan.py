@@ -8,17 +8,20 @@ import torch
 import yaml
 from transformers import LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
+from palimpsest import codec, legacy_specs
 from palimpsest.cli import main
-from palimpsest.lineage import lineages
+from palimpsest.experiment.build_specs import data_identities, pool_spec
+from palimpsest.experiment.inventory import Inventory
+from palimpsest.experiment.lineage import lineages
 from palimpsest.model.hf_checkpoint import random_llama
 from palimpsest.model.llama_config import llama_config
 from palimpsest.params import parse
-from palimpsest.params.training import PRESETS
 from palimpsest.plan.build import plan
 from palimpsest.plan.size import model_size
 from palimpsest.plan.table import table
-from palimpsest.recipe import Inventory
 from palimpsest.replay.build_pool import build_pool
+from palimpsest.settings.model import PRESETS
+from palimpsest.specs.training import RandomModel
 from palimpsest.train import init_model
 from palimpsest.train.trainer import Inputs, train
 
@@ -47,10 +50,10 @@ def by_label(made):
 @pytest.mark.parametrize("tied", [False, True])
 def test_parameters_are_those_of_the_real_model(preset, about, tied):
     layers, width, heads, ffn = PRESETS[preset]
-    shape = {"layers": layers, "width": width, "heads": heads, "ffn": ffn, "tie_embeddings": tied}
+    shape = RandomModel(layers=layers, width=width, heads=heads, ffn=ffn, tie_embeddings=tied)
     size = model_size(shape, preset, VOCAB, CONTEXT)
     with torch.device("meta"):
-        model = random_llama(llama_config(shape, context_length=CONTEXT, vocab_size=VOCAB), 0, 0)
+        model = random_llama(llama_config(codec.encode(shape), context_length=CONTEXT, vocab_size=VOCAB), 0, 0)
     assert isinstance(model, LlamaForCausalLM)
     assert size.parameters == sum(weight.numel() for weight in model.parameters())
     block = 4 * width**2 + 3 * width * ffn + 2 * width
@@ -143,19 +146,21 @@ def test_it_is_what_finished_runs_say_of_themselves(planned, tokens, tokenizer, 
     seen = {stage["lineage"]: stage for stage in made["stages"]}
     asked = parse(SMALL, "here")
     runs, pools, ran = tmp_path / "runs", tmp_path / "replay", {}
-    for seeds in lineages(asked, {language: Inventory() for language in asked.languages}).values():
+    for seeds in lineages(
+        asked, data_identities(asked, {language: Inventory() for language in asked.languages})
+    ).values():
         for lineage in seeds[0]:
             out = runs / lineage.path
             if lineage.parent is None:
-                init_model.build(lineage.spec, tokenizer, out)
+                init_model.build(legacy_specs.init(lineage.spec), tokenizer, out)
             elif lineage.path not in ran:
                 if lineage.replays:
-                    build_pool(lineage.pool_spec(), tokens, pools / lineage.path)
+                    build_pool(legacy_specs.pool(pool_spec(lineage.training)), tokens, pools / lineage.path)
                 inputs = Inputs(
                     parent=runs / lineage.parent.path, tokenizer=tokenizer, tokens=tokens,
                     pool=pools / lineage.path if lineage.replays else None,
                 )  # fmt: skip
-                ran[lineage.path] = train(lineage.spec, inputs, out, 1000).counts
+                ran[lineage.path] = train(legacy_specs.train(lineage.training), inputs, out, 1000).counts
     assert seen.keys() == ran.keys()
     for path, counts in ran.items():
         for name in ("steps", "new_tokens", "replayed_tokens", "total_tokens", "flops"):

@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 import zstandard
 
-from palimpsest import recipe
+from palimpsest import legacy_specs
 from palimpsest.artifact import canonical_json, fingerprint, read_json, read_manifest
 from palimpsest.corpus.build_corpus import build_corpus
 from palimpsest.errors import DataError
+from palimpsest.experiment import build_specs
+from palimpsest.experiment.inventory import Inventory
 from palimpsest.params import parse
 from palimpsest.raw import inventory, parts
 from palimpsest.raw.build_raw import build_raw
 from palimpsest.raw.sample import cloze_questions, sample_documents
-from palimpsest.recipe import Inventory
 
 Lines = list[dict[str, Any]]
 
@@ -230,8 +231,10 @@ REASONS = {
 def test_cleaning_finds_the_planted_truth(tmp_path: Path) -> None:
     sources = {"en": {"kind": "sample", "documents": 300}}
     params = parse({"languages": ["en"], "corpus": {"sources": sources, "validation_fraction": 0.1}}, "here")
-    build_raw(recipe.raw(params, "en", Inventory()), tmp_path / "raw", tmp_path / "cache")
-    build_corpus(recipe.corpus(params, "en", Inventory()), tmp_path / "raw", tmp_path / "corpus")
+    build_raw(legacy_specs.raw(build_specs.raw_spec(params, "en", Inventory())), tmp_path / "raw", tmp_path / "cache")
+    build_corpus(
+        legacy_specs.corpus(build_specs.corpus_spec(params, "en", Inventory())), tmp_path / "raw", tmp_path / "corpus"
+    )
     corpus = read_manifest(tmp_path / "corpus", "corpus")
     kept = {line["id"] for split in ("train/", "validation/") for path in corpus.paths(split) for line in unpack(path)}
     reason = {line["id"]: line["reason"] for line in unpack(tmp_path / "corpus" / "dropped.jsonl.zst")}

@@ -1,7 +1,6 @@
 """Small stages of training, and what the tests of one and of several processes do with them."""
 
 import gc
-import json
 import sys
 import time
 from pathlib import Path
@@ -10,6 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from palimpsest import legacy_specs
+from palimpsest.artifact import write_json
+from palimpsest.codec import encode
 from palimpsest.replay.build_pool import build_pool
 from palimpsest.train import init_model
 from palimpsest.train.trainer import Inputs, train
@@ -29,7 +31,7 @@ BUDGET = TRAIN["steps"] * TRAIN["batch_size"]
 
 
 def _spec(stage, language, past=(), replay=None, mer=None, **settings):
-    return {
+    values = {
         "stage": stage,
         "stages": 3,
         "new": [
@@ -42,6 +44,8 @@ def _spec(stage, language, past=(), replay=None, mer=None, **settings):
         "seed": 0,
         "train": TRAIN | settings,
     }
+    # As the command line reads it: with every key.
+    return legacy_specs.train(legacy_specs.typed_train(values))
 
 
 def _pool_spec(of):
@@ -53,16 +57,19 @@ def _pool_spec(of):
     }  # fmt: skip
 
 
-def _command(mer, out, interval):
+def _command(mer, out, interval, **settings):
     asked, inputs = mer
+    out.parent.mkdir(parents=True, exist_ok=True)
+    spec = legacy_specs.typed_train(asked, checkpoint_interval=interval, **settings)
+    write_json(out.parent / f"{out.name}.spec.json", encode(spec))
     tokens = [str(folder) for folder in inputs.tokens.values()]
     processes = asked["train"]["processes"]
     pool = ["--pool", str(inputs.pool)] if inputs.pool else []
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if processes > 1 else []
     return [
-        sys.executable, *launch, "-m", "palimpsest.cli", "train", "--spec", json.dumps(asked),
+        sys.executable, *launch, "-m", "palimpsest.cli", "train", "--spec", str(out.parent / f"{out.name}.spec.json"),
         "--parent", str(inputs.parent), "--tokens", *tokens, "--tokenizer", str(inputs.tokenizer),
-        *pool, "--out", str(out), "--checkpoint-interval", str(interval),
+        *pool, "--out", str(out),
     ]  # fmt: skip
 
 

@@ -19,8 +19,9 @@ from transformers import (
 
 from palimpsest.artifact import write_manifest
 from palimpsest.errors import ParamsError, TrainingError
-from palimpsest.params import Model
-from palimpsest.params.training import _content
+from palimpsest.experiment import build_specs
+from palimpsest.experiment.build_specs import model_spec
+from palimpsest.settings.model import Model
 from palimpsest.train import init_model
 from palimpsest.train.trainer import Inputs, train
 
@@ -201,10 +202,10 @@ def test_pickled_weights_and_code_beside_them_are_refused(elsewhere, tokenizer, 
 
 def test_the_spec_names_the_contents_and_a_folder_without_a_model_is_refused(elsewhere, tmp_path):
     shutil.copytree(elsewhere, tmp_path / "copy")
-    one, copy = (Model(path=str(folder)).shape for folder in (elsewhere, tmp_path / "copy"))
-    assert one["content"] == copy["content"] and one["path"] != copy["path"]
+    one, copy = (model_spec(Model(path=str(folder))) for folder in (elsewhere, tmp_path / "copy"))
+    assert one.content == copy.content and one.path != copy.path
     with pytest.raises(ParamsError, match=r"model\.path: .*expected a folder with config\.json, tokenizer\.json and"):
-        _ = Model(path=str(tmp_path / "none")).shape
+        model_spec(Model(path=str(tmp_path / "none")))
     (tmp_path / "copy" / "tokenizer.json").write_text("another")
-    _content.cache_clear()
-    assert Model(path=str(tmp_path / "copy")).shape["content"] != one["content"]
+    build_specs._content.cache_clear()
+    assert model_spec(Model(path=str(tmp_path / "copy"))).content != one.content

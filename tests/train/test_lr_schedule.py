@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from palimpsest.params.training import Train
+from palimpsest.settings.training import Train
 from palimpsest.train.lr_schedule import learning_rate
 
 TRAIN = {"learning_rate": 1e-3, "min_learning_rate": 1e-4, "warmup_fraction": 0.1}
@@ -92,7 +92,7 @@ def test_all_rates_lie_between_0_and_the_peak_and_the_last_is_the_minimum(schedu
 
 def test_fractions_that_overlap_and_a_constant_rate_out_of_range_are_refused():
     def parsed(**keys):
-        return Train.model_validate(keys)
+        return Train(**keys)
 
     parsed(schedule="infinite", warmup_fraction=0.25, cooldown_fraction=0.5, decay_fraction=0.25)
     with pytest.raises(ValueError, match=r"warmup_fraction 0\.25, cooldown_fraction 0\.5 and decay_fraction 0\.5"):

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from palimpsest import legacy_specs
+from palimpsest.artifact import write_json
+from palimpsest.codec import encode
 from palimpsest.errors import ArtifactError
 from palimpsest.model import held_out_loss
 from palimpsest.model.hf_checkpoint import random_llama, save_model
@@ -41,12 +44,14 @@ def took(tokens, tokenizer, spec, tmp_path_factory):
         init_model.build({"model": model, "context_length": 16, "seed": 0}, tokenizer, folder / "init")
         asked = spec(1, "en", mer={"interval": 2, "step_size": 0.5, "moments": "keep"}, **settings)
         asked["new"][0]["budget"] = 3 * asked["train"]["batch_size"]
+        typed = legacy_specs.typed_train(asked, checkpoint_interval=1)
+        write_json(folder / "spec.json", encode(typed))
         command = [
-            sys.executable, "-c", PEAK, "train", "--spec", json.dumps(asked), "--parent", folder / "init",
-            "--tokens", *tokens.values(), "--tokenizer", tokenizer, "--out", folder / "run", "--checkpoint-interval", 1,
+            sys.executable, "-c", PEAK, "train", "--spec", folder / "spec.json", "--parent", folder / "init",
+            "--tokens", *tokens.values(), "--tokenizer", tokenizer, "--out", folder / "run",
         ]  # fmt: skip
         done = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True)
-        return int(done.stdout) * 1024 / 1e6, training_mb(folder / "init", False, asked["train"])
+        return int(done.stdout) * 1024 / 1e6, training_mb(folder / "init", False, typed.train)
 
     return run
 

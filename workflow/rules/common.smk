@@ -1,16 +1,17 @@
 # The params, validated once, and what the rules ask of them.
-import json
 import shlex
 import shutil
 import sys
 
 from snakemake.exceptions import WorkflowError
 
-from palimpsest import recipe
 from palimpsest.errors import PalimpsestError
-from palimpsest.experiment import Experiment, checkpoints
+from palimpsest.experiment.experiment import Experiment
+from palimpsest.experiment.lineage import checkpoints
+from palimpsest.experiment.spec_files import write_spec
 from palimpsest.params import read
 from palimpsest.plan.memory import evaluation_mb, tasks_mb, training_mb
+from palimpsest.specs.evaluation import REPORT_REVISION, SCALING_REVISION
 
 # The jobs run the command that belongs to this Python, whether its environment is active or not.
 # A prefix takes the place of Snakemake's strict mode, without which `tee` would hide that a stage failed.
@@ -62,7 +63,7 @@ def lineage_of(wildcards):
 
 def processes_of(wildcards):
     """How many processes share a training."""
-    return lineage_of(wildcards).spec["train"]["processes"]
+    return lineage_of(wildcards).training.train.processes
 
 
 def memory(estimate, manifest, *settings):
@@ -86,11 +87,13 @@ def launch(wildcards):
     )
 
 
-def spec(make):
-    """A spec as one line of JSON, from what ``make`` says of the wildcards."""
-    return lambda wildcards: json.dumps(
-        make(wildcards), ensure_ascii=False, sort_keys=True
-    )
+# Where specs are written, when Snakemake looks at the jobs that need them.
+SPECS = Path(".snakemake/specs")
+
+
+def spec(stage, build):
+    """The name of the file with what ``build`` says of the wildcards; it changes with whatever shapes the output."""
+    return lambda wildcards: write_spec(stage, build(wildcards), SPECS)
 
 
 onstart:

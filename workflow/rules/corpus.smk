@@ -10,10 +10,10 @@ rule raw:
         "logs/raw/{language}.tsv"
     threads: 1
     params:
-        spec=spec(lambda w: EXPERIMENT.raw(w.language)),
+        spec=spec("raw", lambda w: EXPERIMENT.raw(w.language)),
     shell:
-        "palimpsest --label raw/{wildcards.language} raw --spec {params.spec:q} "
-        "--out data/raw/{wildcards.language} 2>&1 | keep {log}"
+        "palimpsest --label raw/{wildcards.language:q} raw --spec .snakemake/specs/{params.spec:q}.json "
+        "--out data/raw/{wildcards.language:q} 2>&1 | keep {log:q}"
 
 
 rule outside:
@@ -23,9 +23,9 @@ rule outside:
         "logs/raw/outside.log",
     threads: 1
     params:
-        hashes=spec(lambda w: EXPERIMENT.outside),
+        hashes=spec("outside", lambda w: EXPERIMENT.outside),
     shell:
-        "printf '%s\\n' {params.hashes:q} > {output} 2> {log}"
+        "cp .snakemake/specs/{params.hashes:q}.json {output:q} 2> {log:q}"
 
 
 rule corpus:
@@ -39,10 +39,10 @@ rule corpus:
         "logs/corpus/{language}.tsv"
     threads: 8
     params:
-        spec=spec(lambda w: EXPERIMENT.corpus(w.language)),
+        spec=spec("corpus", lambda w: EXPERIMENT.corpus(w.language)),
     shell:
-        "palimpsest --label corpus/{wildcards.language} corpus --spec {params.spec:q} --workers {threads} "
-        "--raw data/raw/{wildcards.language} --out data/corpus/{wildcards.language} 2>&1 | keep {log}"
+        "palimpsest --label corpus/{wildcards.language:q} corpus --spec .snakemake/specs/{params.spec:q}.json --workers {threads} "
+        "--raw data/raw/{wildcards.language:q} --out data/corpus/{wildcards.language:q} 2>&1 | keep {log:q}"
 
 
 localrules:

@@ -22,19 +22,19 @@ rule evaluate:
             EXPERIMENT.params.train.context_length,
         ),
     params:
-        spec=spec(lambda w: recipe.evaluation(EXPERIMENT.params)),
+        spec=spec("evaluate", lambda w: EXPERIMENT.evaluation),
         tokens=each_language("data/tokens/{language}"),
     shell:
-        "palimpsest --label evaluate/{wildcards.lineage} evaluate --spec {params.spec:q} "
-        "--parent runs/{wildcards.lineage} --tokens {params.tokens:q} --tokenizer data/tokenizer "
-        "--out results/evaluation/{wildcards.lineage} 2>&1 | keep {log}"
+        "palimpsest --label evaluate/{wildcards.lineage:q} evaluate --spec .snakemake/specs/{params.spec:q}.json "
+        "--parent runs/{wildcards.lineage:q} --tokens {params.tokens:q} --tokenizer data/tokenizer "
+        "--out results/evaluation/{wildcards.lineage:q} 2>&1 | keep {log:q}"
 
 
 rule tasks:
     input:
         run="runs/{lineage}/manifest.json",
         raw=expand(
-            "data/raw/{language}/manifest.json", language=EXPERIMENT.tasks["samples"]
+            "data/raw/{language}/manifest.json", language=EXPERIMENT.tasks.samples
         ),
     output:
         "results/tasks/{lineage}/manifest.json",
@@ -49,12 +49,12 @@ rule tasks:
             tasks_mb, input.run, EXPERIMENT.params.evaluate.batch_size
         ),
     params:
-        spec=spec(lambda w: EXPERIMENT.tasks),
-        raw=expand("data/raw/{language}", language=EXPERIMENT.tasks["samples"]),
+        spec=spec("tasks", lambda w: EXPERIMENT.tasks),
+        raw=expand("data/raw/{language}", language=EXPERIMENT.tasks.samples),
     shell:
-        "palimpsest --label tasks/{wildcards.lineage} tasks --spec {params.spec:q} "
-        "--parent runs/{wildcards.lineage} --raw {params.raw:q} "
-        "--out results/tasks/{wildcards.lineage} 2>&1 | keep {log}"
+        "palimpsest --label tasks/{wildcards.lineage:q} tasks --spec .snakemake/specs/{params.spec:q}.json "
+        "--parent runs/{wildcards.lineage:q} --raw {params.raw:q} "
+        "--out results/tasks/{wildcards.lineage:q} 2>&1 | keep {log:q}"
 
 
 rule gather:
@@ -62,7 +62,7 @@ rule gather:
         each_checkpoint("results/evaluation/{lineage}/manifest.json", EXPERIMENT.arms),
         (
             each_checkpoint("results/tasks/{lineage}/manifest.json", EXPERIMENT.arms)
-            if EXPERIMENT.tasks["tasks"]
+            if EXPERIMENT.tasks.tasks
             else []
         ),
         each_language("data/raw/{language}/manifest.json"),
@@ -85,9 +85,9 @@ rule gather:
         "logs/gather.tsv"
     threads: 1
     params:
-        spec=spec(lambda w: EXPERIMENT.gathered()),
+        spec=spec("gather", lambda w: EXPERIMENT.gather),
     shell:
-        "palimpsest --label gather gather --spec {params.spec:q} 2>&1 | keep {log}"
+        "palimpsest --label gather gather --spec .snakemake/specs/{params.spec:q}.json 2>&1 | keep {log:q}"
 
 
 rule report:
@@ -105,12 +105,12 @@ rule report:
         "logs/report.tsv"
     threads: 1
     params:
-        revision=recipe.REVISIONS["report"],
+        revision=REPORT_REVISION,
         corpora=each_language("data/corpus/{language}"),
     shell:
-        "palimpsest --label report report --eval-all {input.eval_all} --curves {input.curves} "
-        "--alignment {input.alignment} --scaling {input.scaling} --corpora {params.corpora:q} "
-        "--out {output} 2>&1 | keep {log}"
+        "palimpsest --label report report --eval-all {input.eval_all:q} --curves {input.curves:q} "
+        "--alignment {input.alignment:q} --scaling {input.scaling:q} --corpora {params.corpora:q} "
+        "--out {output:q} 2>&1 | keep {log:q}"
 
 
 rule sweep:
@@ -127,9 +127,9 @@ rule sweep:
         "logs/sweep.tsv"
     threads: 1
     params:
-        spec=spec(lambda w: EXPERIMENT.swept()),
+        spec=spec("sweep", lambda w: EXPERIMENT.sweep_results),
     shell:
-        "palimpsest --label sweep sweep --spec {params.spec:q} 2>&1 | keep {log}"
+        "palimpsest --label sweep sweep --spec .snakemake/specs/{params.spec:q}.json 2>&1 | keep {log:q}"
 
 
 rule scaling:
@@ -143,6 +143,6 @@ rule scaling:
         "logs/scaling.tsv"
     threads: 1
     params:
-        revision=recipe.REVISIONS["scaling"],
+        revision=SCALING_REVISION,
     shell:
-        "palimpsest --label scaling scaling --sweep {input} --out {output} 2>&1 | keep {log}"
+        "palimpsest --label scaling scaling --sweep {input:q} --out {output:q} 2>&1 | keep {log:q}"

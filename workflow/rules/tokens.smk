@@ -12,11 +12,11 @@ rule tokenizer:
         "logs/tokenizer.tsv"
     threads: 8
     params:
-        spec=spec(lambda w: recipe.tokenizer(EXPERIMENT.params)),
+        spec=spec("tokenizer", lambda w: EXPERIMENT.tokenizer),
         corpora=each_language("data/corpus/{language}"),
     shell:
-        "RAYON_NUM_THREADS={threads} palimpsest --label tokenizer tokenizer --spec {params.spec:q} "
-        "--corpora {params.corpora:q} --out data/tokenizer 2>&1 | keep {log}"
+        "RAYON_NUM_THREADS={threads} palimpsest --label tokenizer tokenizer --spec .snakemake/specs/{params.spec:q}.json "
+        "--corpora {params.corpora:q} --out data/tokenizer 2>&1 | keep {log:q}"
 
 
 rule tokens:
@@ -31,11 +31,11 @@ rule tokens:
         "logs/tokens/{language}.tsv"
     threads: 8
     params:
-        spec=spec(lambda w: recipe.tokens(EXPERIMENT.params, w.language)),
+        spec=spec("tokens", lambda w: EXPERIMENT.tokens(w.language)),
     shell:
-        "palimpsest --label tokens/{wildcards.language} tokens --spec {params.spec:q} --workers {threads} "
-        "--corpus data/corpus/{wildcards.language} --tokenizer data/tokenizer "
-        "--out data/tokens/{wildcards.language} 2>&1 | keep {log}"
+        "palimpsest --label tokens/{wildcards.language:q} tokens --spec .snakemake/specs/{params.spec:q}.json --workers {threads} "
+        "--corpus data/corpus/{wildcards.language:q} --tokenizer data/tokenizer "
+        "--out data/tokens/{wildcards.language:q} 2>&1 | keep {log:q}"
 
 
 localrules:

@@ -13,10 +13,10 @@ rule init:
         "logs/train/{root}.tsv"
     threads: 1
     params:
-        spec=spec(lambda w: EXPERIMENT.lineages[w.root].spec),
+        spec=spec("init", lambda w: EXPERIMENT.lineages[w.root].spec),
     shell:
-        "palimpsest --label {wildcards.root} init --spec {params.spec:q} --tokenizer data/tokenizer "
-        "--out runs/{wildcards.root} 2>&1 | keep {log}"
+        "palimpsest --label {wildcards.root:q} init --spec .snakemake/specs/{params.spec:q}.json --tokenizer data/tokenizer "
+        "--out runs/{wildcards.root:q} 2>&1 | keep {log:q}"
 
 
 rule replay:
@@ -32,11 +32,11 @@ rule replay:
         "logs/replay/{lineage}.tsv"
     threads: 1
     params:
-        spec=spec(lambda w: lineage_of(w).pool_spec()),
+        spec=spec("replay", lambda w: EXPERIMENT.pool(w.lineage)),
         tokens=lambda w: expand("data/tokens/{language}", language=lineage_of(w).past),
     shell:
-        "palimpsest --label replay/{wildcards.lineage} replay --spec {params.spec:q} --tokens {params.tokens:q} "
-        "--out data/replay/{wildcards.lineage} 2>&1 | keep {log}"
+        "palimpsest --label replay/{wildcards.lineage:q} replay --spec .snakemake/specs/{params.spec:q}.json --tokens {params.tokens:q} "
+        "--out data/replay/{wildcards.lineage:q} 2>&1 | keep {log:q}"
 
 
 rule train:
@@ -55,19 +55,14 @@ rule train:
         "logs/train/{lineage}.tsv"
     wildcard_constraints:
         lineage=r"[^/]+/.+",
-    threads: lambda w: lineage_of(w).spec["train"]["threads"] * processes_of(w)
+    threads: lambda w: lineage_of(w).training.train.threads * processes_of(w)
     resources:
         gpu=lambda w: GPU * processes_of(w),
         mem_mb=lambda w, input: memory(
-            training_mb, input.parent, lineage_of(w).spec["train"]
+            training_mb, input.parent, lineage_of(w).training.train
         ),
-        # Not params: those are what a change of reruns, and these shape nothing.
-        checkpoint_interval=EXPERIMENT.params.train.checkpoint_interval,
-        keep_checkpoints=EXPERIMENT.params.train.keep_checkpoints,
-        loggers=" ".join(EXPERIMENT.params.train.loggers),
-        on_bad_step=EXPERIMENT.params.train.on_bad_step,
     params:
-        spec=spec(lambda w: lineage_of(w).spec),
+        spec=spec("train", lambda w: lineage_of(w).training),
         launch=launch,
         parent=lambda w: f"runs/{lineage_of(w).parent.path}",
         tokens=each_language("data/tokens/{language}"),
@@ -75,12 +70,9 @@ rule train:
             ["--pool", f"data/replay/{w.lineage}"] if lineage_of(w).replays else []
         ),
     shell:
-        "{params.launch} --label {wildcards.lineage} train --spec {params.spec:q} --parent {params.parent:q} "
+        "{params.launch} --label {wildcards.lineage:q} train --spec .snakemake/specs/{params.spec:q}.json --parent {params.parent:q} "
         "--tokens {params.tokens:q} --tokenizer data/tokenizer {params.pool:q} "
-        "--checkpoint-interval {resources.checkpoint_interval} "
-        "--keep-checkpoints {resources.keep_checkpoints} --on-bad-step {resources.on_bad_step} "
-        "--loggers {resources.loggers} "
-        "--out runs/{wildcards.lineage} 2>&1 | keep {log}"
+        "--out runs/{wildcards.lineage:q} 2>&1 | keep {log:q}"
 
 
 localrules:

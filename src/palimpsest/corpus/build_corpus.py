@@ -29,9 +29,9 @@ from palimpsest.corpus.segments import Segments
 from palimpsest.corpus.shard_writer import write_dropped
 from palimpsest.corpus.statistics import CorpusStatistics, SourceStatistics
 from palimpsest.errors import DataError
-from palimpsest.paths import expand
+from palimpsest.legacy_specs import placeless
 from palimpsest.progress import Progress
-from palimpsest.recipe import placeless
+from palimpsest.settings.base import expand
 
 logger = logging.getLogger(__name__)
 

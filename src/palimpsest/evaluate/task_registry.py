@@ -15,7 +15,7 @@ from typing import Any
 from palimpsest.artifact import file_digest, fingerprint
 from palimpsest.errors import DataError, ParamsError
 from palimpsest.evaluate.task_config import TaskConfig, read_task_config
-from palimpsest.paths import expand
+from palimpsest.settings.base import expand
 
 _FILES = Path(__file__).with_name("task_files")
 # The datasets library's names for data sets that are local files.

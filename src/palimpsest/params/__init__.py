@@ -1,80 +1,39 @@
-"""The one typed declaration of params.yaml: every key, its type, its range and its default.
-
-``docs/params.md`` is made from the descriptions here. Nothing else in the project declares a setting; stages get
-the resolved values that they use as plain JSON, so that training needs no validator library.
-"""
+"""params.yaml: read, validated and typed. What can be set is declared in palimpsest.settings."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import glob
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import TypeAdapter, ValidationError
 
 from palimpsest.errors import DataError, ParamsError
-from palimpsest.params.cleaning import Corpus
-from palimpsest.params.section import Section
-from palimpsest.params.sources import KINDS
-from palimpsest.params.training import SHAPES_NOTHING, Evaluate, Mer, Model, Replay, Tokenizer, Train
-from palimpsest.paths import expand
+from palimpsest.params.cleaning import cleaning_rules
+from palimpsest.params.presets import with_preset
+from palimpsest.params.sweep import Point, grid, with_point
+from palimpsest.params.yaml_file import read, with_numbers
+from palimpsest.settings.base import expand
+from palimpsest.settings.params import Params
+from palimpsest.settings.sources import KINDS
 
-Arm = Literal["sequential", "replay", "reptile", "mer", "joint"]
+__all__ = ["Params", "Point", "grid", "load", "naming", "parse", "point_params", "read", "validate"]
+
+_ADAPTER = TypeAdapter(Params)
+# Keys of a section that reading the file computes, by the section's key.
+_COMPUTED_IN_CORPUS, _COMPUTED_IN_SOURCE = "cleaning", "folder"
 
 
-class Params(Section):
-    """params.yaml as a whole."""
-
-    languages: Annotated[list[str], Field(min_length=1)] = Field(description="the stages, in order")
-    corpus: Corpus
-    tokenizer: Tokenizer = Tokenizer()
-    model: Model = Model()
-    train: Train = Train()
-    replay: Replay = Replay()
-    mer: Mer = Mer()
-    arms: Annotated[list[Arm], Field(min_length=1)] = Field(
-        ["sequential", "replay", "mer", "joint"],
-        description="what is compared: sequential, replay, reptile, mer, joint",
-    )
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = Field(
-        [0], description="one run of every arm for each; a seed sets the initial weights and the order of the data"
-    )
-    evaluate: Evaluate = Evaluate()
-    sweep: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
-        {},
-        description="dotted key → values, or any name → mappings of dotted keys that go together; results/sweep.json "
-        "has every combination, results/scaling.json what it says of model size",
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        for name in ("languages", "arms", "seeds"):
-            if len(set(getattr(self, name))) < len(getattr(self, name)):
-                raise ValueError(f"{name}: {getattr(self, name)} names something twice")
-        for language in self.languages:
-            if language not in self.corpus.sources:
-                raise ValueError(
-                    f"languages: {language!r} has no entry in corpus.sources; it has {', '.join(self.corpus.sources)}"
-                )
-        for language in self.replay.rates:
-            if language not in self.languages[1:]:
-                raise ValueError(
-                    f"replay.rates: {language!r} has no stage that replays; those after the first do: "
-                    f"{', '.join(self.languages[1:]) or 'there is none'}"
-                )
-        if {"mer", "reptile"} & set(self.arms) and self.mer.interval > self.train.steps:
-            raise ValueError(
-                f"mer.interval: {self.mer.interval} steps are more than the {self.train.steps} of a stage (train.steps)"
-            )
-        return self
+def load(path: Path) -> Params:
+    """Read and validate a params file."""
+    return parse(read(path), str(path))
 
 
 def parse(values: Any, origin: str) -> Params:
-    """As ``validate``, and the files that are named must be there."""
+    """As ``validate``, and every file that is named must exist."""
     params = validate(values, origin)
     for key, pattern in _patterns(params, values):
         if Path(expand(pattern)).is_dir():
@@ -87,101 +46,71 @@ def parse(values: Any, origin: str) -> Params:
 
 
 def validate(values: Any, origin: str) -> Params:
-    """The contents of a params file, typed; every problem is named by key, value and what is allowed."""
-    if not isinstance(values, dict):
-        raise ParamsError(f"{origin}: expected keys and values, found {type(values).__name__}")
-    try:
-        params = Params.model_validate(_numbers(values))
-    except ValidationError as error:
-        problems = (_explain(problem, values) for problem in error.errors())
-        raise ParamsError("\n".join(f"{origin}: {problem}" for problem in problems)) from None
+    """The contents of a params file, typed, and each point of its sweep checked.
+
+    Raises ParamsError that names every problem by key, value and what is allowed.
+    """
+    params = _validate(values, origin)
     for point in grid(params.sweep):
         if point:
-            override(params, point, origin)
+            point_params(values, point, origin)
     return params
+
+
+def point_params(values: Any, point: Point, origin: str = "sweep") -> Params:
+    """The params of one point of the sweep of a file with contents ``values``; they have no sweep themselves."""
+    return _validate(with_point(values, point, origin), f"{origin}: sweep {point}")
 
 
 @contextlib.contextmanager
 def naming(origin: str) -> Iterator[None]:
-    """Errors about what the values of a params file stand for begin with its name too."""
+    """Prefix errors about what the values of a params file refer to with the file's name."""
     try:
         yield
     except (ParamsError, DataError) as error:
         raise type(error)(f"{origin}: {error}") from None
 
 
-def load(path: Path) -> Params:
-    """Read and validate a params file."""
-    return parse(read(path), str(path))
-
-
-def read(path: Path) -> Any:
-    """The contents of a params file, not yet validated."""
+def _validate(values: Any, origin: str) -> Params:
+    if not isinstance(values, dict):
+        raise ParamsError(f"{origin}: expected keys and values, found {type(values).__name__}")
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except OSError as error:
-        raise ParamsError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ParamsError(f"{path}: not valid YAML: {error}") from None
+        prepared = _prepared(with_numbers(values))
+        params = _ADAPTER.validate_python(prepared)
+        rules = cleaning_rules(prepared["corpus"], params.corpus.sources)
+    except ValidationError as error:
+        problems = (_explain(problem, values) for problem in error.errors())
+        raise ParamsError("\n".join(f"{origin}: {problem}" for problem in problems)) from None
+    except ValueError as error:
+        raise ParamsError(f"{origin}: corpus: {error}") from None
+    return dataclasses.replace(params, corpus=dataclasses.replace(params.corpus, cleaning=rules))
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that is said twice, of which YAML would keep the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        said: set[Any] = set()
-        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in said:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is said twice", key.start_mark)
-            said.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-def _numbers(value: Any) -> Any:
-    """The value with what is written like 2e-3 made a number, as YAML 1.2 has it; 1.1 asks for 2.0e-3."""
-    match value:
-        case dict():
-            return {key: _numbers(each) for key, each in value.items()}
-        case list():
-            return [_numbers(each) for each in value]
-        case str() if re.fullmatch(r"[+-]?\d{1,6}(\.\d*)?[eE][+-]?\d{1,3}", value):
-            return float(value)
-    return value
+def _prepared(values: dict[str, Any]) -> dict[str, Any]:
+    """Every source in a list, with its preset's values and a name. What is not a source is left to validation."""
+    corpus = values.get("corpus")
+    if not isinstance(corpus, dict) or not isinstance(corpus.get("sources"), dict):
+        return values
+    if _COMPUTED_IN_CORPUS in corpus:
+        raise ValueError(f"{_COMPUTED_IN_CORPUS}: unknown key; see docs/params.md for the keys that there are")
+    sources = {
+        language: [_prepared_source(language, source) for source in (given if isinstance(given, list) else [given])]
+        for language, given in corpus["sources"].items()
+    }
+    return values | {"corpus": corpus | {"sources": sources}}
 
 
-def grid(sweep: dict[str, list[Any]]) -> list[dict[str, Any]]:
-    """Every combination of the sweep's values, the last key running fastest; one empty point for an empty sweep.
-
-    A value that is itself a mapping of dotted keys sets all of them: a size of the model, say, with its learning rate.
-    """
-    points: list[dict[str, Any]] = [{}]
-    for key, values in sweep.items():
-        settings = [value if isinstance(value, dict) else {key: value} for value in values]
-        points = [point | setting for point in points for setting in settings]
-    return points
-
-
-# A point of a sweep shares the data and the evaluation with the others, so that only what shapes a training may differ.
-_SHARED = "|".join(["context_length", "threads", *sorted(SHAPES_NOTHING), "eval_", "path", "hub", "revision"])
-_SWEPT = re.compile(rf"(model|replay|mer|train)\.(?!{_SHARED})\w+")
-
-
-def override(params: Params, point: dict[str, Any], origin: str = "sweep") -> Params:
-    """The params with dotted keys replaced as a sweep does, validated again, without a sweep of their own."""
-    # What was not said stays unsaid: for cleaning, a default lies below what is published for a language.
-    values, known = params.model_dump(exclude_unset=True), params.model_dump()
-    values["sweep"] = {}
-    for dotted, value in point.items():
-        section, _, key = dotted.partition(".")
-        if not _SWEPT.fullmatch(dotted):
-            raise ParamsError(
-                f"{origin}: sweep: {dotted!r} cannot be swept; keys of model, train, replay and mer can, which shape a "
-                "training alone (train.context_length and train.threads cannot)"
-            )
-        if key not in known[section]:
-            raise ParamsError(f"{origin}: sweep: {dotted!r} is not a key of params.yaml")
-        values.setdefault(section, {})[key] = value
-    return validate(values, f"{origin}: sweep {point}")
+def _prepared_source(language: str, source: Any) -> Any:
+    if not isinstance(source, dict):
+        return source
+    if _COMPUTED_IN_SOURCE in source:
+        raise ValueError(f"sources.{language}.{_COMPUTED_IN_SOURCE}: unknown key; a local folder is named by dataset")
+    source = with_preset(language, source)
+    name = {"name": source.get("name") or source.get("preset") or source.get("kind")}
+    dataset = source.get("dataset")
+    if source.get("kind") == "hf" and isinstance(dataset, str) and dataset and Path(dataset).is_dir():
+        return source | name | {"dataset": "", "folder": dataset}
+    return source | name
 
 
 def _patterns(params: Params, values: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -190,13 +119,14 @@ def _patterns(params: Params, values: dict[str, Any]) -> Iterator[tuple[str, str
         for number, source in enumerate(params.corpus.sources[language]):
             if path := getattr(source, "path", None):
                 yield _key(("corpus", "sources", language, number, "path"), values), path
-        for pattern in (params.corpus.cleaning(language)["decontamination"] or {"paths": []})["paths"]:
-            yield "corpus.decontamination.paths", pattern
+        if decontamination := params.cleaning(language).decontamination:
+            for pattern in decontamination.paths:
+                yield "corpus.decontamination.paths", pattern
 
 
-def _key(place: tuple[Any, ...], values: Any) -> str:
-    """A key as the file has it: without the tag of a union, and the number of a source that stands in no list."""
-    parts = [part for at, part in enumerate(place) if not (at == 4 and part in KINDS)]
+def _key(location: tuple[Any, ...], values: Any) -> str:
+    """A key as the file has it: without the tag of a union, and the number of a source that is not in a list."""
+    parts = [part for at, part in enumerate(location) if not (at == 4 and part in KINDS)]
     match parts:
         case ["corpus", "sources", language, int(), *rest] if isinstance(values["corpus"]["sources"][language], dict):
             parts = ["corpus", "sources", language, *rest]
@@ -208,10 +138,10 @@ def _explain(problem: Any, values: Any) -> str:
     if not problem["loc"]:  # of the file as a whole: the message names the keys
         return message
     key = _key(problem["loc"], values)
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] == "unexpected_keyword_argument":
         return f"{key}: unknown key; see docs/params.md for the keys that there are"
     if problem["type"] == "missing":
         return f"{key}: missing; it has no default"
     found = problem["input"]
-    shown = "" if isinstance(found, dict | BaseModel) else f": found {found!r}"
+    shown = "" if isinstance(found, dict) or dataclasses.is_dataclass(found) else f": found {found!r}"
     return f"{key}{shown}: {message}"

@@ -67,16 +67,16 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def filled(language: str, source: Any) -> Any:
-    """The source with what its preset says, where it does not say it itself. Anything else is left to validation."""
-    if not isinstance(source, dict) or (known := PRESETS.get(str(source.get("preset")))) is None:
+def with_preset(language: str, source: dict[str, Any]) -> dict[str, Any]:
+    """The source with its preset's values for the keys that it does not set. Other problems are left to validation."""
+    if (preset := PRESETS.get(str(source.get("preset")))) is None:
         return source
-    values = {key: value for key, value in known.items() if key != "languages"}
+    values = {key: value for key, value in preset.items() if key != "languages"}
     given = {key: value for key, value in source.items() if value not in (None, "")}
-    languages = known.get("languages", [language])
+    languages = preset.get("languages", [language])
     if language not in languages and "files" not in given:
         raise ValueError(
-            f"{language}: preset {source['preset']!r} is known for {', '.join(languages)} only; "
+            f"sources: {language}: preset {source['preset']!r} is known for {', '.join(languages)} only; "
             "for another language set files to the glob of its files"
         )
     values["files"] = values["files"].format(script=SCRIPTS.get(language, language), language=language)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from palimpsest.errors import PlanError
 from palimpsest.model.devices import PEAK_FLOPS, peak_flops
-from palimpsest.params import Params, naming, read, validate
-from palimpsest.paths import expand
+from palimpsest.params import Params, grid, naming, point_params, read, validate
 from palimpsest.plan import disk
 from palimpsest.plan.size import vocabulary
 from palimpsest.plan.stages import Stage, experiments, stages
 from palimpsest.plan.wall import Cards, longest_chain, wall_hours
+from palimpsest.settings.base import expand
 
 FORMAT = "palimpsest.plan/1"
 Plan = dict[str, Any]
@@ -27,10 +27,12 @@ def plan(file: Path, gpu: str, gpus: int | None, mfu: float, folder: Path) -> Pl
     None of the data need be there, nor a given tokenizer. Raises ParamsError and PlanError. A plan that does not fit
     ``folder`` is made all the same: see ``check``.
     """
-    params = validate(read(file), str(file))
-    vocab_size, told_by = vocabulary(params)
+    values = read(file)
+    params = validate(values, str(file))
+    vocab_size, told_by = vocabulary(params, "vocab_size" in (values.get("tokenizer") or {}))
+    points = [point_params(values, point, str(file)) for point in grid(params.sweep) if point]
     with naming(str(file)):
-        arms, swept = experiments(_without_missing_tokenizer(params))
+        arms, swept = experiments(_without_missing_tokenizer(params), points)
     roots, trained = stages(arms, swept, vocab_size)
     cards = _cards(gpu, gpus, mfu, max(stage.processes for stage in trained))
     room = disk.disk(params, roots, trained, vocab_size, cards)
@@ -63,7 +65,7 @@ def check(made: Plan) -> None:
 def _without_missing_tokenizer(params: Params) -> Params:
     """A lineage is named by the tokenizer's contents; for one that is not here yet they are left out."""
     if params.tokenizer.path and not Path(expand(params.tokenizer.path)).is_file():
-        return params.model_copy(update={"tokenizer": params.tokenizer.model_copy(update={"path": None})})
+        return replace(params, tokenizer=replace(params.tokenizer, path=None))
     return params
 
 

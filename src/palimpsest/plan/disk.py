@@ -10,9 +10,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from palimpsest.experiment import local_files
+from palimpsest.experiment.inventory import local_files
+from palimpsest.experiment.lineage import Lineage
 from palimpsest.file_types import FileType, Format, compression, file_type
-from palimpsest.lineage import Lineage
 from palimpsest.params import Params
 from palimpsest.plan.stages import Stage
 from palimpsest.plan.wall import Cards
@@ -137,8 +137,8 @@ def _in_flight(params: Params, stages: Sequence[Stage], cards: Cards) -> int:
     keep, interval = params.train.keep_checkpoints, params.train.checkpoint_interval
     each = []
     for stage in stages:
-        mer = stage.lineage.spec["mer"]
-        anchor = WEIGHTS if mer and mer["step_size"] != 1 else 0
+        mer = stage.lineage.training.mer
+        anchor = WEIGHTS if mer and mer.step_size != 1 else 0
         made = min(keep + 1, (stage.steps - 1) // interval)
         each.append((made * (WEIGHTS + MOMENTS + anchor) * stage.size.parameters, stage.processes))
     total, free = 0, cards.count
@@ -150,18 +150,18 @@ def _in_flight(params: Params, stages: Sequence[Stage], cards: Cards) -> int:
 
 def _pool(stage: Stage) -> int:
     """A plan of a kilobyte; scope ``capacity`` lists the sequences that are held, 8 bytes each."""
-    replay, train = stage.lineage.spec["replay"], stage.lineage.spec["train"]
-    if not replay:
+    spec = stage.lineage.training
+    if not spec.replay:
         return 0
-    if replay["scope"] != "capacity":
+    if spec.replay.scope != "capacity":
         return 1_000
     past = sum(
         Schedule.for_budget(
-            past["budget"],
-            batch_size=train["batch_size"],
-            replay_rate=Decimal(past["rate"]),
-            accounting=past["accounting"],
+            past.sequences,
+            batch_size=spec.train.batch_size,
+            replay_rate=past.replay.rate if past.replay else Decimal(0),
+            accounting=past.replay.accounting if past.replay else "add",
         ).new
-        for past in stage.lineage.spec["past"]
+        for past in spec.past
     )
-    return 1_000 + 8 * min(int(replay["capacity"]), past)
+    return 1_000 + 8 * min(int(spec.replay.capacity or 0), past)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest.artifact import read_json
+from palimpsest.settings.training import Train
 
 # Python, torch and what they load, with room for the files that are read.
 _PROCESS = 2000
@@ -27,22 +28,22 @@ _LOGIT = 4 * 4
 _LOGITS = 2**28
 
 
-def training_mb(parent: Path, on_card: bool, train: dict[str, Any]) -> int:
+def training_mb(parent: Path, on_card: bool, train: Train) -> int:
     """Of all processes of a training with the settings ``train`` that goes on from ``parent``."""
     parameters, config = _read(parent)
-    processes = train["processes"]
+    processes = train.processes
     # Every process reads the weights whole, before it keeps its slice of them.
     state = _COPIES + processes * _WEIGHTS
     if on_card:
         return int(processes * _PROCESS + state * parameters // 10**6)
-    state += _STATE * (1 if train["sharding"] == "fsdp" else processes)
+    state += _STATE * (1 if train.sharding == "fsdp" else processes)
     state += _GATHERED * processes if processes > 1 else 0
-    rows = min(train["micro_batch_size"] or train["batch_size"], -(-train["batch_size"] // processes))
-    tokens, layers = rows * train["context_length"], config["num_hidden_layers"]
-    blocks = 1 if train["activation_checkpointing"] else layers
+    rows = min(train.micro_batch_size or train.batch_size, -(-train.batch_size // processes))
+    tokens, layers = rows * train.context_length, config["num_hidden_layers"]
+    blocks = 1 if train.activation_checkpointing else layers
     kept = blocks * _block(config) + layers * config["hidden_size"] * _BETWEEN
     # Batches and held-out windows are not in memory at a time.
-    passing = max(tokens * kept, _capped(config, rows, train["context_length"]))
+    passing = max(tokens * kept, _capped(config, rows, train.context_length))
     return int(processes * _PROCESS + (state * parameters + processes * passing) // 10**6)
 
 

@@ -11,7 +11,8 @@ from palimpsest.errors import PlanError
 from palimpsest.hub import Repository
 from palimpsest.model.flops import training_flops_per_token
 from palimpsest.params import Params
-from palimpsest.paths import expand
+from palimpsest.settings.base import expand
+from palimpsest.specs.training import FolderModel, HubModel, ModelSpec, RandomModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,16 +63,16 @@ class Size:
     training_flops_per_token: int
 
 
-def model_size(model: dict[str, Any], name: str, vocab_size: int, context_length: int) -> Size:
+def model_size(model: ModelSpec, name: str, vocab_size: int, context_length: int) -> Size:
     """The size of a root lineage's ``model``; of one from elsewhere, its own vocabulary counts. Raises PlanError."""
-    if "layers" in model:
+    if isinstance(model, RandomModel):
         config: Any = Llama(
-            num_hidden_layers=model["layers"],
-            hidden_size=model["width"],
-            num_attention_heads=model["heads"],
-            intermediate_size=model["ffn"],
+            num_hidden_layers=model.layers,
+            hidden_size=model.width,
+            num_attention_heads=model.heads,
+            intermediate_size=model.ffn,
             vocab_size=vocab_size,
-            tie_word_embeddings=model["tie_embeddings"],
+            tie_word_embeddings=model.tie_embeddings,
         )
         parameters, embeddings = config.parameters, config.embeddings
     else:
@@ -90,15 +91,15 @@ def model_size(model: dict[str, Any], name: str, vocab_size: int, context_length
     )
 
 
-def _description(model: dict[str, Any]) -> Path:
+def _description(model: FolderModel | HubModel) -> Path:
     """The config.json of a model from elsewhere: a kilobyte, fetched where it is on the hub."""
-    if "hub" in model:
+    if isinstance(model, HubModel):
         repository = Repository(
-            section="model", name=model["hub"], revision=model["revision"], error=PlanError,
+            section="model", name=model.hub, revision=model.revision, error=PlanError,
             instead="give a folder as model.path",
         )  # fmt: skip
         return repository.file("config.json", absent="give the folder of a causal LM as model.path")
-    return Path(expand(model["path"])) / "config.json"
+    return Path(expand(model.path)) / "config.json"
 
 
 def _elsewhere(description: Path) -> tuple[Any, int, int]:
@@ -126,8 +127,10 @@ def _elsewhere(description: Path) -> tuple[Any, int, int]:
     return config, sum(weight.numel() for weight in model.parameters()), embeddings
 
 
-def vocabulary(params: Params) -> tuple[int, str]:
+def vocabulary(params: Params, says_size: bool) -> tuple[int, str]:
     """Entries of the tokenizer, and the key that tells them; a given tokenizer is read where it is at hand.
+
+    ``says_size``: whether the file sets tokenizer.vocab_size.
 
     Raises PlanError where it is not, and nothing says how large it is.
     """
@@ -136,7 +139,7 @@ def vocabulary(params: Params) -> tuple[int, str]:
         return _entries(Path(expand(asked.path))), "tokenizer.path"
     if asked.hub and (cached := _cached(asked.hub, asked.revision)):
         return _entries(cached), "tokenizer.hub"
-    if (asked.path or asked.hub) and "vocab_size" not in asked.model_fields_set:
+    if (asked.path or asked.hub) and not says_size:
         raise PlanError(
             f"tokenizer.vocab_size: missing; {asked.path or asked.hub} is not on this machine yet, so say how many "
             "entries it has"

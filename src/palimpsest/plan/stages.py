@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
-from palimpsest.experiment import Arms, checkpoints
-from palimpsest.lineage import Lineage, lineages
-from palimpsest.params import Params, grid, override
+from palimpsest.experiment.build_specs import data_identities
+from palimpsest.experiment.inventory import Inventory
+from palimpsest.experiment.lineage import Arms, Lineage, checkpoints, lineages
+from palimpsest.params import Params
 from palimpsest.plan.size import Size, model_size
-from palimpsest.recipe import Inventory
 from palimpsest.replay.schedule import Schedule
 
 
@@ -42,17 +41,16 @@ class Stage:
     @property
     def processes(self) -> int:
         """Accelerators that share it."""
-        return int(self.lineage.spec["train"]["processes"])
+        return self.lineage.training.train.processes
 
 
-def experiments(params: Params) -> tuple[Arms, list[Arms]]:
+def experiments(params: Params, points: Iterable[Params]) -> tuple[Arms, list[Arms]]:
     """The lineages of the arms, and of each point of the sweep.
 
     Files of the user's own are not looked into: the names of the lineages differ then, and their costs do not.
     """
-    unseen = {language: Inventory() for language in params.languages}
-    points = [override(params, point) for point in grid(params.sweep) if point]
-    return lineages(params, unseen), [lineages(point, unseen) for point in points]
+    data = data_identities(params, {language: Inventory() for language in params.languages})
+    return lineages(params, data), [lineages(point, data) for point in points]
 
 
 def stages(arms: Arms, swept: Iterable[Arms], vocab_size: int) -> tuple[list[Lineage], list[Stage]]:
@@ -77,21 +75,20 @@ def _in_order(arms: Arms) -> list[Lineage]:
 
 def _size(root: Lineage, vocab_size: int) -> Size:
     name = root.path.rsplit("-s", 1)[0]
-    return model_size(root.spec["model"], name, vocab_size, root.spec["context_length"])
+    return model_size(root.initial.model, name, vocab_size, root.initial.context_length)
 
 
 def _stage(lineage: Lineage, sizes: Mapping[str, Size], arms: tuple[str, ...]) -> Stage:
-    spec: dict[str, Any] = lineage.spec
-    replay = spec["replay"] or {"rate": "0", "accounting": "add"}
-    context, budget = spec["train"]["context_length"], sum(new["budget"] for new in spec["new"])
+    spec = lineage.training
+    context, budget, replay = spec.train.context_length, spec.budget, spec.replay
     row = Schedule.for_budget(
         budget,
-        batch_size=spec["train"]["batch_size"],
-        replay_rate=Decimal(replay["rate"]),
-        accounting=replay["accounting"],
+        batch_size=spec.train.batch_size,
+        replay_rate=replay.rate if replay else Decimal(0),
+        accounting=replay.accounting if replay else "add",
     )
     # Joint training draws each language's budget; a stage of one language what replay leaves of it.
-    drawn = {new["language"]: new["budget"] if len(spec["new"]) > 1 else row.new for new in spec["new"]}
+    drawn = {new.language: new.sequences if len(spec.new) > 1 else row.new for new in spec.new}
     return Stage(
         lineage=lineage,
         size=sizes[next(iter(lineage)).path],

@@ -16,10 +16,10 @@ import orjson
 from palimpsest.artifact import MANIFEST, Manifest, fingerprint, read_json, write_json, write_manifest
 from palimpsest.errors import ArtifactError, DataError
 from palimpsest.file_types import Format, endings, file_type
-from palimpsest.paths import expand
+from palimpsest.legacy_specs import placeless
 from palimpsest.raw import dataset_source, inventory, parts, sample
 from palimpsest.raw.download import download_files, file_names
-from palimpsest.recipe import placeless
+from palimpsest.settings.base import expand
 
 logger = logging.getLogger(__name__)
 SOURCE = "source.json"

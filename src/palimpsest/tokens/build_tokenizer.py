@@ -16,7 +16,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 from palimpsest.artifact import MANIFEST, Manifest, atomic_file, read_manifest, write_manifest
 from palimpsest.errors import DataError
 from palimpsest.hub import Repository
-from palimpsest.paths import expand
+from palimpsest.settings.base import expand
 from palimpsest.tokens.byte_level import END_OF_TEXT, end_of_text, token_bytes
 from palimpsest.tokens.encoders import ReferenceEncoder
 from palimpsest.tokens.tokenizer_sample import count_words, held_out_texts, training_sample

@@ -16,7 +16,7 @@ from palimpsest.hub import Repository
 from palimpsest.model.flops import training_flops_per_token
 from palimpsest.model.hf_checkpoint import load_pretrained_model, random_llama, save_model
 from palimpsest.model.llama_config import llama_config
-from palimpsest.paths import expand
+from palimpsest.settings.base import expand
 
 logger = logging.getLogger(__name__)
 

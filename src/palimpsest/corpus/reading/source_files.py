@@ -9,8 +9,8 @@ from typing import Any
 
 from palimpsest.artifact import Manifest, file_digest, read_json
 from palimpsest.errors import DataError
-from palimpsest.paths import expand
 from palimpsest.raw.inventory import fixed_folder
+from palimpsest.settings.base import expand
 
 REFERENCES = "references.json"
 
