@@ -117,36 +117,29 @@ def _evaluate(options: argparse.Namespace) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # as for training
     from palimpsest.evaluate.evaluate_checkpoint import evaluate_checkpoint
 
-    evaluate_checkpoint(
-        legacy_specs.evaluation(codec.read(EvaluationSpec, options.spec)),
-        options.parent,
-        options.tokenizer,
-        _by_language(options.tokens),
-        options.out,
-    )
+    spec = codec.read(EvaluationSpec, options.spec)
+    evaluate_checkpoint(spec, options.parent, options.tokenizer, _by_language(options.tokens), options.out)
 
 
 def _tasks(options: argparse.Namespace) -> None:
     from palimpsest.evaluate.run_tasks import run_tasks
     from palimpsest.specs.evaluation import TasksSpec
 
-    run_tasks(
-        legacy_specs.tasks(codec.read(TasksSpec, options.spec)), options.parent, _by_language(options.raw), options.out
-    )
+    run_tasks(codec.read(TasksSpec, options.spec), options.parent, _by_language(options.raw), options.out)
 
 
 def _gather(options: argparse.Namespace) -> None:
     from palimpsest.evaluate.gather_results import gather_results
     from palimpsest.specs.evaluation import GatherSpec
 
-    gather_results(legacy_specs.gather(codec.read(GatherSpec, options.spec)), Path())
+    gather_results(codec.read(GatherSpec, options.spec), Path())
 
 
 def _sweep(options: argparse.Namespace) -> None:
     from palimpsest.evaluate.gather_sweep import gather_sweep
     from palimpsest.specs.evaluation import SweepSpec
 
-    gather_sweep(legacy_specs.sweep(codec.read(SweepSpec, options.spec)), Path())
+    gather_sweep(codec.read(SweepSpec, options.spec), Path())
 
 
 def _scaling(options: argparse.Namespace) -> None:

@@ -11,7 +11,6 @@ from palimpsest import codec
 from palimpsest.codec import encode, identity
 from palimpsest.settings.replay import ReplayShare
 from palimpsest.specs.data import CorpusSpec, PastText, PoolSpec, RawSpec, TokenizerSpec, TokensSpec
-from palimpsest.specs.evaluation import EvaluationSpec, GatherSpec, SweepSpec, TasksSpec
 from palimpsest.specs.training import InitSpec, TrainSpec
 
 Spec = dict[str, Any]
@@ -122,21 +121,3 @@ def typed_train(values: Spec, **options: Any) -> TrainSpec:
         "new": new, "past": [past(text) for text in values["past"]], "train": values["train"] | options,
     }  # fmt: skip
     return codec.decode(TrainSpec, typed, "spec")
-
-
-def evaluation(spec: EvaluationSpec) -> Spec:
-    values: Spec = encode(spec)
-    names = ("max_tokens", "max_document_tokens", "batch_size", "sample_tokens")
-    return {"evaluate": {name: values.pop(name) for name in names}, **values}
-
-
-def tasks(spec: TasksSpec) -> Spec:
-    return dict(encode(spec))
-
-
-def gather(spec: GatherSpec) -> Spec:
-    return dict(encode(spec))
-
-
-def sweep(spec: SweepSpec) -> Spec:
-    return dict(encode(spec))

@@ -10,6 +10,7 @@ import pytest
 from support import evaluated_project, small_checkpoint
 
 from palimpsest.evaluate.gather_results import gather_results
+from palimpsest.specs.evaluation import GatherSpec
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +40,7 @@ def gathered_project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The evaluated project with its results gathered."""
     root = tmp_path_factory.mktemp("project")
     evaluated_project.write_evaluated_project(root)
-    gather_results({"params": evaluated_project.PARAMS, "arms": evaluated_project.ARMS}, root)
+    gather_results(GatherSpec(params=evaluated_project.PARAMS, arms=evaluated_project.ARMS), root)
     return root
 
 

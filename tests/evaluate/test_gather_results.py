@@ -22,6 +22,7 @@ from support.evaluated_project import (
 
 from palimpsest.errors import ArtifactError
 from palimpsest.evaluate.gather_results import gather_results
+from palimpsest.specs.evaluation import GatherSpec
 
 
 def test_the_head_and_the_data(eval_all: Any) -> None:
@@ -134,7 +135,7 @@ def test_tasks_and_samples(gathered_project: Path, tmp_path: Path) -> None:
     samples = {"fr": [{"prompt": "Il", "text": " y a"}]}
     losses = json.loads((evaluated / "losses.json").read_text())
     write_stage(evaluated, "evaluation", {"losses.json": losses, "samples.json": samples}, {"languages": LANGUAGES}, {})
-    gather_results({"params": params, "arms": ARMS}, folder)
+    gather_results(GatherSpec(params=params, arms=ARMS), folder)
     found = json.loads((folder / "results" / "eval_all.json").read_text())
     assert found["tasks"] == {"piqa": {"language": "en", "metric": "acc", "chance": 0.5}}
     assert found["arms"]["joint"]["tasks"] == {
@@ -146,4 +147,4 @@ def test_tasks_and_samples(gathered_project: Path, tmp_path: Path) -> None:
     assert json.loads((folder / "results" / "metrics.json").read_text())["joint"]["tasks"] == {"piqa": 0.875}
     (folder / "results" / "tasks" / "nano-s1.10" / "manifest.json").unlink()
     with pytest.raises(ArtifactError, match=r"tasks/nano-s1\.10/manifest\.json: no such file"):
-        gather_results({"params": params, "arms": ARMS}, folder)
+        gather_results(GatherSpec(params=params, arms=ARMS), folder)

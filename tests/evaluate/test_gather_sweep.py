@@ -9,6 +9,7 @@ import pytest
 from palimpsest.artifact import write_json, write_manifest
 from palimpsest.errors import ArtifactError
 from palimpsest.evaluate.gather_sweep import gather_sweep
+from palimpsest.specs.evaluation import SweepPoint, SweepSpec
 
 LANGUAGES = ["fr", "en", "ar"]  # the order of training, which is not the alphabet's
 
@@ -28,13 +29,18 @@ LOSSES = {
     "nano-s1.10/fr.11/en.12/ar.13": ([4.1, 4.4, 3.6], None),
 }
 SEQUENTIAL = {"0": "nano-s0.00/fr.01/en.02/ar.03", "1": "nano-s1.10/fr.11/en.12/ar.13"}
-POINTS = [
-    {"values": {"replay.rate": 0.25, "model.preset": "nano"},
-     "arms": {"sequential": SEQUENTIAL, "replay": {"0": "nano-s0.00/fr.01/en+r25.04/ar+r25.05"},
-              "joint": {"0": "nano-s0.00/joint.07"}}},
-    {"values": {"replay.rate": 0}, "arms": {"replay": SEQUENTIAL}},
-    {"values": {"replay.rates.ar": 0.5}, "arms": {"replay": {"0": "nano-s0.00/fr.01/en+r25.04/ar+r50.06"}}},
-]  # fmt: skip
+POINTS = (
+    SweepPoint(
+        values={"replay.rate": 0.25, "model.preset": "nano"},
+        arms={
+            "sequential": SEQUENTIAL,
+            "replay": {"0": "nano-s0.00/fr.01/en+r25.04/ar+r25.05"},
+            "joint": {"0": "nano-s0.00/joint.07"},
+        },
+    ),
+    SweepPoint(values={"replay.rate": 0}, arms={"replay": SEQUENTIAL}),
+    SweepPoint(values={"replay.rates.ar": 0.5}, arms={"replay": {"0": "nano-s0.00/fr.01/en+r25.04/ar+r50.06"}}),
+)
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +74,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def swept(root: Path) -> Any:
-    gather_sweep({"points": POINTS}, root)
+    gather_sweep(SweepSpec(points=POINTS), root)
     return json.loads((root / "results" / "sweep.json").read_text())
 
 
 def test_the_points_in_order_with_their_values_and_arms(swept: Any) -> None:
     assert swept["format"] == "palimpsest.sweep/2"
-    assert [point["values"] for point in swept["points"]] == [point["values"] for point in POINTS]
+    assert [point["values"] for point in swept["points"]] == [point.values for point in POINTS]
     first = swept["points"][0]
     assert first["arms"].keys() == first["runs"].keys() == {"sequential", "replay", "joint"}
     assert first["arms"]["sequential"]["retained_loss"]["mean"] == pytest.approx((12.6 + 12.1) / 6)
@@ -106,11 +112,11 @@ def test_a_rate_of_0_is_no_replay_and_several_rates_are_their_mean(swept: Any) -
 @pytest.mark.usefixtures("swept")
 def test_again_gives_the_same_bytes_without_paths_of_the_machine(root: Path) -> None:
     before = (root / "results" / "sweep.json").read_bytes()
-    gather_sweep({"points": POINTS}, root)
+    gather_sweep(SweepSpec(points=POINTS), root)
     assert (root / "results" / "sweep.json").read_bytes() == before and str(root).encode() not in before
 
 
 def test_a_checkpoint_that_was_not_evaluated_is_named(root: Path) -> None:
-    points = [{"values": {}, "arms": {"replay": {"0": "nano-s0.00/fr.99"}}}]
+    point = SweepPoint(values={}, arms={"replay": {"0": "nano-s0.00/fr.99"}})
     with pytest.raises(ArtifactError, match=r"nano-s0\.00/fr\.99/manifest\.json: no such file"):
-        gather_sweep({"points": points}, root)
+        gather_sweep(SweepSpec(points=(point,)), root)

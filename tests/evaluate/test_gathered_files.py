@@ -10,6 +10,7 @@ from support.evaluated_project import ARMS, LANGUAGES, PARAMS, plot_rows
 
 from palimpsest.errors import ArtifactError
 from palimpsest.evaluate.gather_results import gather_results
+from palimpsest.specs.evaluation import GatherSpec
 
 
 def test_the_tables_of_figures(gathered_project: Path) -> None:
@@ -90,12 +91,12 @@ def test_the_alignment_counts_on_through_the_stages(gathered_project: Path) -> N
 def test_gathering_again_gives_the_same_bytes(gathered_project: Path) -> None:
     results = [path for path in (gathered_project / "results").glob("**/*.*") if "evaluation" not in path.parts]
     before = {path: path.read_bytes() for path in results}
-    gather_results({"params": PARAMS, "arms": ARMS}, gathered_project)
+    gather_results(GatherSpec(params=PARAMS, arms=ARMS), gathered_project)
     assert {path: path.read_bytes() for path in results} == before and len(before) == 13
     assert not any(str(gathered_project).encode() in data for data in before.values())
 
 
 def test_a_missing_evaluation_is_named(gathered_project: Path) -> None:
-    spec = {"params": PARAMS | {"arms": ["mer"]}, "arms": {"mer": {"0": "nano-s0.00/fr.99"}}}
+    spec = GatherSpec(params=PARAMS | {"arms": ["mer"]}, arms={"mer": {"0": "nano-s0.00/fr.99"}})
     with pytest.raises(ArtifactError, match=r"nano-s0\.00/fr\.99/manifest\.json: no such file"):
         gather_results(spec, gathered_project)

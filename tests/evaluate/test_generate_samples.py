@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from palimpsest.codec import encode
 from palimpsest.evaluate.evaluate_checkpoint import evaluate_checkpoint
 from palimpsest.evaluate.generate_samples import generate_samples, greedy_decode, prompt_prefix
 from palimpsest.model.hf_checkpoint import load_model, load_transformers_model
+from palimpsest.specs.evaluation import EvaluationSpec
 from palimpsest.tokens.megatron import ShardWriter
 
 CONTEXT = 96
@@ -133,14 +135,15 @@ def tokens(byte_level: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 def test_an_evaluation_has_losses_and_samples(
     checkpoint: Path, byte_level: Path, tokens: dict[str, Path], tmp_path: Path
 ) -> None:
-    settings = {"max_tokens": 200, "max_document_tokens": 200, "batch_size": 2, "sample_tokens": 6}
-    spec = {"languages": ["en"], "evaluate": settings, "context_length": CONTEXT, "threads": 1}
+    spec = EvaluationSpec(
+        languages=("en",), max_tokens=200, max_document_tokens=200, batch_size=2, sample_tokens=6,
+        context_length=CONTEXT, threads=1,
+    )  # fmt: skip
     for folder in ("one", "two"):
         evaluate_checkpoint(spec, checkpoint, byte_level, tokens, tmp_path / folder)
     for name in ("losses.json", "samples.json", "manifest.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     samples = json.loads((tmp_path / "one" / "samples.json").read_text())
     assert [TEXTS[place].startswith(sample["prompt"]) for place, sample in enumerate(samples["en"])] == [True, True]
-    spec = spec | {"evaluate": settings | {"sample_tokens": 0}}
-    evaluate_checkpoint(spec, checkpoint, byte_level, tokens, tmp_path / "none")
+    evaluate_checkpoint(replace(spec, sample_tokens=0), checkpoint, byte_level, tokens, tmp_path / "none")
     assert set(read_manifest(tmp_path / "none", "evaluation").files) == {"losses.json"}

@@ -18,6 +18,7 @@ from support.small_checkpoint import PIQA, tasks_spec, write_jsonl_zst
 from tokenizers import Tokenizer
 
 from palimpsest.artifact import read_json
+from palimpsest.codec import encode
 from palimpsest.evaluate import task_registry
 from palimpsest.evaluate.run_tasks import run_tasks
 from palimpsest.evaluate.task_registry import find_task
@@ -26,9 +27,11 @@ from palimpsest.model.hf_checkpoint import load_model
 CODE = """
 import json, sys
 from pathlib import Path
+from palimpsest.codec import decode
 from palimpsest.evaluate.run_tasks import run_tasks
+from palimpsest.specs.evaluation import TasksSpec
 spec, run, raw, out = json.loads(sys.argv[1])
-run_tasks(spec, Path(run), {name: Path(folder) for name, folder in raw.items()}, Path(out))
+run_tasks(decode(TasksSpec, spec, "spec"), Path(run), {name: Path(folder) for name, folder in raw.items()}, Path(out))
 """
 
 
@@ -75,7 +78,7 @@ def both(checkpoint: Path, raw: Any, tmp_path_factory: pytest.TempPathFactory) -
         "CUDA_VISIBLE_DEVICES": "",
     }
     spec = tasks_spec(names, folder / "data", {"en": raw["en"]}, limit=24)
-    arguments = [spec, str(checkpoint), {"en": str(raw["en"])}, str(folder / "out")]
+    arguments = [encode(spec), str(checkpoint), {"en": str(raw["en"])}, str(folder / "out")]
     subprocess.run([sys.executable, "-c", CODE, json.dumps(arguments)], check=True, cwd=folder / "cwd", env=clean)
     written = [str(path) for name in ("home", "tmp", "cwd") for path in (folder / name).rglob("*") if path.is_file()]
     chosen = {
@@ -196,6 +199,7 @@ def test_questions_are_rendered_as_the_harness_renders_them() -> None:
 
     hub = {"CONTEXTS": ["One.", "Two."], "QUESTION": "Is it?", "final_decision": "no"}
     local = {"contexts": hub["CONTEXTS"], "question": "Is it?", "final_decision": "no"}
+    row: dict[str, Any]
     for row, source in ((hub, "hub"), (local, "local")):
         assert rendered("pubmedqa", row, source) == (doc_to_text(hub), ["yes", "no", "maybe"], "no")
     pair = {"sentence": "Ann thanked Eve, for _ had helped. She_ smiled.", "option1": "Ann", "option2": "Eve"}

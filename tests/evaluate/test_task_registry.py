@@ -19,6 +19,7 @@ from palimpsest.artifact import file_digest
 from palimpsest.errors import DataError, ParamsError
 from palimpsest.evaluate import process_docs
 from palimpsest.evaluate.task_registry import built_in_tasks, describe_tasks, find_task
+from palimpsest.specs.evaluation import TaskSpec
 
 EXPECTED = {
     "hellaswag", "piqa", "pubmedqa", "jcommonsenseqa", *(f"xquad_{code}" for code in ("en", "de", "ar")),
@@ -91,7 +92,7 @@ def test_from_the_hub_each_task_says_what_is_otherwise(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def describe(names: list[str], folder: Path | None, source: str = "local", **samples: Path) -> list[dict[str, Any]]:
+def describe(names: list[str], folder: Path | None, source: str = "local", **samples: Path) -> list[TaskSpec]:
     return describe_tasks(names, str(folder) if folder else None, source, samples, file_digest)
 
 
@@ -101,14 +102,10 @@ def test_a_description_changes_with_the_data_and_with_nothing_else(tmp_path: Pat
         (tmp_path / folder / "piqa.valid.jsonl.zst").write_bytes(b"data")
     before = describe(["piqa"], tmp_path / "one")
     assert describe(["piqa"], tmp_path / "two") == before
-    assert (
-        before[0]["name"] == "piqa"
-        and before[0]["file"] is None
-        and list(before[0]["data"]) == ["piqa.valid.jsonl.zst"]
-    )
+    assert (before[0].name, before[0].file, list(before[0].data)) == ("piqa", None, ["piqa.valid.jsonl.zst"])
     (tmp_path / "one" / "piqa.valid.jsonl.zst").write_bytes(b"atad")
     assert describe(["piqa"], tmp_path / "one") != before
-    assert describe(["piqa"], None, "hub")[0]["data"] == {}
+    assert describe(["piqa"], None, "hub")[0].data == {}
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
@@ -123,7 +120,7 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"sample_cloze_fr asks about the sample corpus, and corpus\.sources\.fr has"):
         describe(["sample_cloze_fr"], None, en=tmp_path)
     (sample,) = describe(["sample_cloze_en"], None, en=tmp_path)
-    assert (sample["data"], sample["sample"]) == ({}, "en")
+    assert (sample.data, sample.sample) == ({}, "en")
 
 
 MINE = """
@@ -152,7 +149,7 @@ def test_a_task_file_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert placed == {"test": [str(file.parent / "a.jsonl"), str(file.parent / "sub" / "b.jsonl")]}
     monkeypatch.setenv("PLACE", str(tmp_path))
     (before,) = describe(["$PLACE/here/mine.yaml"], None)
-    assert before["file"] == "$PLACE/here/mine.yaml" and list(before["data"]) == ["a.jsonl", "sub/b.jsonl"]
+    assert before.file == "$PLACE/here/mine.yaml" and list(before.data) == ["a.jsonl", "sub/b.jsonl"]
     for name in ("helper.py", "base.yaml", "sub/b.jsonl"):
         content = (file.parent / name).read_text()
         (file.parent / name).write_text(content + " ")
@@ -192,7 +189,7 @@ def test_task_files_that_cannot_be_used(tmp_path: Path) -> None:
         with pytest.raises(ParamsError, match=message) as raised:
             describe([str(file)], None)
         assert str(file.parent) in str(raised.value)
-    assert describe([str(file)], None, "hub")[0]["data"] == {}
+    assert describe([str(file)], None, "hub")[0].data == {}
 
 
 def test_without_the_harness_tasks_are_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

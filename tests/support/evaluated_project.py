@@ -37,7 +37,7 @@ ARMS = {
     "mer": {"0": f"{_REPLAYED[0]}/ar+r25+mer.05", "1": f"{_REPLAYED[1]}/ar+r25+mer.15"},
     "joint": {"0": "nano-s0.00/joint.06", "1": "nano-s1.10/joint.16"},
 }
-PARAMS = {
+PARAMS: dict[str, Any] = {
     "languages": LANGUAGES,
     "arms": ["sequential", "mer", "joint"],
     "evaluate": {"bootstrap": 200, "tasks": []},
@@ -72,7 +72,11 @@ def write_stage(
 def write_run(root: Path, path: str) -> None:
     name = path.rpartition("/")[2]
     replays = "+r25" in name
-    params = {"seed": int(path[6]), "replay": REPLAY if replays else None, "mer": MER if replays else None}
+    params: dict[str, Any] = {
+        "seed": int(path[6]),
+        "replay": REPLAY if replays else None,
+        "mer": MER if replays else None,
+    }
     if "/" not in path:
         return write_stage(root / "runs" / path, "run", {}, {"seed": int(path[6])}, {"parameters": 77})
     params["train"] = {"batch_size": 20, "context_length": 5}
@@ -126,7 +130,7 @@ def write_evaluated_project(root: Path) -> None:
         raw = {"sources": {name: {"licence": f"of {name}"} for name in names}}
         write_stage(root / "data" / "raw" / language, "raw", {}, {}, raw)
         write_stage(root / "data" / "corpus" / language, "corpus", {}, {}, corpus)
-        tokens = {"train": split | {"tokens": 25}, "validation": split | {"tokens": 5}}
+        tokens: dict[str, Any] = {"train": split | {"tokens": 25}, "validation": split | {"tokens": 5}}
         tokens["sources"] = {name: {"tokens": 25 // len(names), "share": 1 / len(names)} for name in names}
         write_stage(root / "data" / "tokens" / language, "tokens", {}, {}, tokens)
     ratios = {"tokens_per_byte": 0.375, "tokens_per_word": 1.5}

@@ -14,11 +14,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from palimpsest.artifact import file_digest, write_manifest
 from palimpsest.evaluate.task_registry import describe_tasks
 from palimpsest.raw.sample import cloze_questions, sample_documents
+from palimpsest.specs.evaluation import TasksSpec
 from palimpsest.train import init_model
 
 SHAPE = {"layers": 2, "width": 32, "heads": 2, "ffn": 64, "tie_embeddings": False}
 CONTEXT = 256
-PIQA = [{"goal": f"goal {n}", "sol1": f"do {n}", "sol2": "do nothing", "label": n % 2} for n in range(8)]
+PIQA: list[dict[str, Any]] = [
+    {"goal": f"goal {n}", "sol1": f"do {n}", "sol2": "do nothing", "label": n % 2} for n in range(8)
+]
 
 
 def write_byte_level_tokenizer(folder: Path) -> Path:
@@ -70,11 +73,15 @@ def write_raw_questions(root: Path) -> dict[str, Path]:
     return {language: root / language for language in ("en", "ja")}
 
 
-def tasks_spec(names: list[str], data: Path, raw: Mapping[str, Path], **changes: Any) -> dict[str, Any]:
+def tasks_spec(names: list[str], data: Path, raw: Mapping[str, Path], limit: int | None = None) -> TasksSpec:
     """The spec of the tasks stage. ``data``: the folder of the tasks' data files; ``raw``: data/raw by language."""
     folders = {language: folder / "stories" for language, folder in raw.items()}
-    return {
-        "tasks": describe_tasks(names, str(data), "local", folders, file_digest),
-        "samples": dict.fromkeys(raw, "stories"), "data_folder": str(data), "source": "local", "limit": None,
-        "batch_size": 16, "threads": 1, "revision": 1, **changes,
-    }  # fmt: skip
+    return TasksSpec(
+        tasks=tuple(describe_tasks(names, str(data), "local", folders, file_digest)),
+        samples=dict.fromkeys(raw, "stories"),
+        data_folder=str(data),
+        source="local",
+        limit=limit,
+        batch_size=16,
+        threads=1,
+    )

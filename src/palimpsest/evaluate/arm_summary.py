@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from palimpsest.evaluate import continual_metrics
-from palimpsest.evaluate.evaluated_checkpoint import EvaluatedCheckpoint, LineagesBySeed, ancestors, loss_matrix
+from palimpsest.evaluate.evaluated_checkpoint import EvaluatedCheckpoint, ancestors, loss_matrix
 from palimpsest.evaluate.results.eval_all import ArmSummary, TokenTotals
 from palimpsest.evaluate.results.seed_mean import SeedMean, seed_mean
 
 Matrix = Mapping[str, Mapping[str, float]]
 
 
-def summarise_arm(lineages: LineagesBySeed, checkpoints: Mapping[str, EvaluatedCheckpoint]) -> ArmSummary:
-    """The arm's entry in eval_all.json, from its last lineage of every seed.
+def summarise_arm(lineages: Mapping[str, str], checkpoints: Mapping[str, EvaluatedCheckpoint]) -> ArmSummary:
+    """The arm's entry in eval_all.json. ``lineages``: seed → last lineage.
 
     Tokens and FLOPs are those of the first seed: seeds differ in the order of the data, not in its amount.
     """

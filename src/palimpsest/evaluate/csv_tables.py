@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest.artifact import atomic_file, read_manifest
-from palimpsest.evaluate.evaluated_checkpoint import Arms, ancestors, stage_name
+from palimpsest.evaluate.evaluated_checkpoint import ancestors, stage_name
 from palimpsest.evaluate.results.dataset_summary import LanguageSummary
 from palimpsest.evaluate.results.eval_all import ArmSummary, EvalAll
 from palimpsest.evaluate.results.seed_mean import SeedMean
+from palimpsest.specs.evaluation import FinalCheckpoints
 from palimpsest.train import metrics_log
 
 Row = dict[str, Any]
@@ -39,7 +40,7 @@ _LEDGER = (
 )  # fmt: skip
 
 
-def write_plots(results: EvalAll, root: Path, arms: Arms) -> None:
+def write_plots(results: EvalAll, root: Path, arms: FinalCheckpoints) -> None:
     """Write results/plots from eval_all.json's contents and the metrics.jsonl of the runs under ``root``."""
     rows = {
         "loss_curves": _loss_curves(root, arms),
@@ -84,7 +85,7 @@ class _StageLog:
         return {"step": self.steps_before + record["step"], "tokens": self.tokens_before + tokens}
 
 
-def _stage_logs(root: Path, arms: Arms) -> Iterator[_StageLog]:
+def _stage_logs(root: Path, arms: FinalCheckpoints) -> Iterator[_StageLog]:
     for arm, seeds in arms.items():
         for seed, last in seeds.items():
             steps = tokens = 0
@@ -102,14 +103,14 @@ def _stage_logs(root: Path, arms: Arms) -> Iterator[_StageLog]:
                 steps, tokens = steps + ledger["steps"], tokens + ledger["total_tokens"]
 
 
-def _loss_curves(root: Path, arms: Arms) -> Iterator[Row]:
+def _loss_curves(root: Path, arms: FinalCheckpoints) -> Iterator[Row]:
     for log in _stage_logs(root, arms):
         for record in log.records:
             for language, loss in record.get("validation", {}).items():
                 yield log.columns | log.position(record) | {"language": language, "loss": loss}
 
 
-def _alignment(root: Path, arms: Arms) -> Iterator[Row]:
+def _alignment(root: Path, arms: FinalCheckpoints) -> Iterator[Row]:
     for log in _stage_logs(root, arms):
         for record in log.records:
             for group, cosine in record.get("alignment", {}).items():

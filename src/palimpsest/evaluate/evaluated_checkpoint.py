@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -23,16 +23,13 @@ from palimpsest.evaluate.results.checkpoint_results import (
 from palimpsest.evaluate.results.eval_all import (
     CheckpointSummary,
     HeldOutLoss,
-    MerSettings,
-    ReplaySettings,
     StageLedger,
     TaskScore,
 )
+from palimpsest.settings.replay import Mer, ReplaySpec
+from palimpsest.specs.evaluation import FinalCheckpoints
 
 T = TypeVar("T")
-LineagesBySeed = Mapping[str, str]
-"""Seed → last lineage of an arm."""
-Arms = Mapping[str, LineagesBySeed]
 
 
 def ancestors(lineage: str) -> list[str]:
@@ -41,7 +38,7 @@ def ancestors(lineage: str) -> list[str]:
     return ["/".join(parts[: length + 1]) for length in range(len(parts))]
 
 
-def last_lineages(arms: Arms) -> list[str]:
+def last_lineages(arms: FinalCheckpoints) -> list[str]:
     """The last lineage of every seed of every arm."""
     return [last for seeds in arms.values() for last in seeds.values()]
 
@@ -66,12 +63,12 @@ class EvaluatedCheckpoint:
         return stage_name(self.lineage)
 
     @cached_property
-    def replay(self) -> ReplaySettings | None:
-        return self._param(ReplaySettings, "replay")
+    def replay(self) -> ReplaySpec | None:
+        return self._param(ReplaySpec, "replay")
 
     @cached_property
-    def mer(self) -> MerSettings | None:
-        return self._param(MerSettings, "mer")
+    def mer(self) -> Mer | None:
+        return self._param(Mer, "mer")
 
     @cached_property
     def ledger(self) -> StageLedger | None:

@@ -10,17 +10,19 @@ from palimpsest.artifact import read_manifest
 from palimpsest.codec import decode
 from palimpsest.evaluate.arm_summary import summarise_arm
 from palimpsest.evaluate.csv_tables import write_plots, write_tables
-from palimpsest.evaluate.evaluated_checkpoint import Arms, ancestors, last_lineages, read_checkpoints
+from palimpsest.evaluate.evaluated_checkpoint import ancestors, last_lineages, read_checkpoints
 from palimpsest.evaluate.results.arm_metrics import arm_metrics, write_arm_metrics
 from palimpsest.evaluate.results.checkpoint_results import read_task_results
 from palimpsest.evaluate.results.dataset_summary import BadFile, LanguageSummary, SourceSummary, SplitCounts
 from palimpsest.evaluate.results.eval_all import EvalAll, TaskInfo, write_eval_all
+from palimpsest.specs.evaluation import FinalCheckpoints, GatherSpec
 
 
-def gather_results(spec: dict[str, Any], root: Path) -> None:
-    """Write results/ under ``root`` for a ``spec`` {"params", "arms": arm → seed → last lineage}."""
-    params, sources = spec["params"], spec["params"]["corpus"]["sources"]
-    arms: Arms = {arm: spec["arms"][arm] for arm in params["arms"]}
+def gather_results(spec: GatherSpec, root: Path) -> None:
+    """Write eval_all.json, metrics.json, tables/ and plots/ in ``root``/results; ``root`` has data/ and runs/ too."""
+    params, sources = spec.params, spec.params["corpus"]["sources"]
+    # JSON's keys are sorted; the params have the order.
+    arms = {arm: spec.arms[arm] for arm in params["arms"]}
     checkpoints = read_checkpoints(root, last_lineages(arms), tasks=bool(params["evaluate"]["tasks"]))
     arms_of = _arms_of(arms)
     results = EvalAll(
@@ -41,7 +43,7 @@ def gather_results(spec: dict[str, Any], root: Path) -> None:
     write_eval_all(root / "results" / "eval_all.json", results)
 
 
-def _arms_of(arms: Arms) -> dict[str, list[str]]:
+def _arms_of(arms: FinalCheckpoints) -> dict[str, list[str]]:
     """Lineage → the arms that have it in their past."""
     found: dict[str, list[str]] = {}
     for arm, seeds in arms.items():
@@ -50,7 +52,7 @@ def _arms_of(arms: Arms) -> dict[str, list[str]]:
     return found
 
 
-def _tasks(root: Path, arms: Arms) -> dict[str, TaskInfo]:
+def _tasks(root: Path, arms: FinalCheckpoints) -> dict[str, TaskInfo]:
     """The tasks of any checkpoint: all run the same."""
     any_lineage = next(iter(next(iter(arms.values())).values()))
     return {

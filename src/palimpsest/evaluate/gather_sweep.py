@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from palimpsest.evaluate import continual_metrics
 from palimpsest.evaluate.arm_summary import summarise_arm
 from palimpsest.evaluate.evaluated_checkpoint import (
-    Arms,
     EvaluatedCheckpoint,
     ancestors,
     last_lineages,
@@ -17,26 +15,28 @@ from palimpsest.evaluate.evaluated_checkpoint import (
     read_checkpoints,
 )
 from palimpsest.evaluate.results.sweep_results import SweepPointResults, SweepResults, SweepRun, write_sweep_results
+from palimpsest.specs.evaluation import SweepPoint, SweepSpec
 
 
-def gather_sweep(spec: dict[str, Any], root: Path) -> None:
-    """Write results/sweep.json for a ``spec`` {"points": [{"values", "arms": arm → seed → last lineage}]}.
+def gather_sweep(spec: SweepSpec, root: Path) -> None:
+    """Write results/sweep.json under ``root``, which has runs/ and results/evaluation/.
 
-    ``root`` holds runs/ and results/evaluation/. Raises ArtifactError naming the folder of a checkpoint that was not
-    evaluated.
+    Raises ArtifactError naming the folder of a checkpoint that was not evaluated.
     """
     # Points share most of their checkpoints: each is read once.
-    lasts = [last for point in spec["points"] for last in last_lineages(point["arms"])]
+    lasts = [last for point in spec.points for last in last_lineages(point.arms)]
     checkpoints = read_checkpoints(root, lasts)
-    points = [_point(point["values"], point["arms"], checkpoints) for point in spec["points"]]
+    points = [_point(point, checkpoints) for point in spec.points]
     write_sweep_results(root / "results" / "sweep.json", SweepResults(points=tuple(points)))
 
 
-def _point(values: Mapping[str, Any], arms: Arms, checkpoints: Mapping[str, EvaluatedCheckpoint]) -> SweepPointResults:
+def _point(point: SweepPoint, checkpoints: Mapping[str, EvaluatedCheckpoint]) -> SweepPointResults:
     return SweepPointResults(
-        values=values,
-        arms={arm: summarise_arm(seeds, checkpoints) for arm, seeds in arms.items()},
-        runs={arm: {seed: _run(last, checkpoints) for seed, last in seeds.items()} for arm, seeds in arms.items()},
+        values=point.values,
+        arms={arm: summarise_arm(seeds, checkpoints) for arm, seeds in point.arms.items()},
+        runs={
+            arm: {seed: _run(last, checkpoints) for seed, last in seeds.items()} for arm, seeds in point.arms.items()
+        },
     )
 
 

@@ -7,9 +7,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from palimpsest.artifact import Manifest, fingerprint, read_manifest, write_manifest
+from palimpsest.codec import identity
 from palimpsest.evaluate.results.checkpoint_results import (
     TASKS_FILE,
     TaskResult,
@@ -25,6 +26,7 @@ from palimpsest.evaluate.task_registry import (
     hash_data_files,
 )
 from palimpsest.progress import Progress
+from palimpsest.specs.evaluation import TaskSpec, TasksSpec
 
 if TYPE_CHECKING:
     from palimpsest.evaluate.lm_eval_harness import Harness
@@ -52,40 +54,37 @@ class _TaskRun:
     key: str
 
 
-def run_tasks(spec: dict[str, Any], run: Path, raw: dict[str, Path], out: Path) -> Manifest:
+def run_tasks(spec: TasksSpec, run: Path, raw: Mapping[str, Path], out: Path) -> Manifest:
     """Write tasks.json; docs/formats.md lists its keys. ``raw``: language → data/raw/{language}, for sample tasks.
 
     Results of an earlier tasks.json are reused where nothing that they depend on has changed, also those of a job that
     was stopped half-way. Raises ParamsError or DataError naming a task or a data file that does not exist.
     """
     trained = read_manifest(run, "run")
-    inputs = {"run": trained} | {f"raw/{name}": read_manifest(raw[name], "raw") for name in spec["samples"]}
-    samples = {language: raw[language] / source for language, source in spec["samples"].items()}
-    tasks = [_task_run(entry, spec, trained, samples) for entry in spec["tasks"]]
+    inputs = {"run": trained} | {f"raw/{name}": read_manifest(raw[name], "raw") for name in spec.samples}
+    samples = {language: raw[language] / source for language, source in spec.samples.items()}
+    tasks = [_task_run(task, spec, trained, samples) for task in spec.tasks]
     results = _reusable(out / TASKS_FILE, tasks)
     if missing := [task for task in tasks if task.file.name not in results]:
         _run_missing(missing, results, _harness(spec, run), spec, out)
     file = write_task_results(out, results)
     counts = {name: result.value for name, result in results.items()}
-    return write_manifest(out, stage="tasks", params=_placeless(spec), inputs=inputs, files=[file], counts=counts)
+    return write_manifest(out, stage="tasks", params=identity(spec), inputs=inputs, files=[file], counts=counts)
 
 
-def _placeless(spec: dict[str, Any]) -> dict[str, Any]:
-    """The spec without paths on this machine; the files' hashes stay."""
-    tasks = [{key: value for key, value in entry.items() if key != "file"} for entry in spec["tasks"]]
-    return {key: value for key, value in spec.items() if key != "data_folder"} | {"tasks": tasks}
-
-
-def _task_run(entry: dict[str, Any], spec: dict[str, Any], trained: Manifest, samples: Mapping[str, Path]) -> _TaskRun:
-    file = find_task(entry["file"] or entry["name"])
-    local = not file.from_hub(spec["source"])
-    data_folder = find_data_folder(file, spec["data_folder"], samples) if local else Path()
+def _task_run(task: TaskSpec, spec: TasksSpec, trained: Manifest, samples: Mapping[str, Path]) -> _TaskRun:
+    file = find_task(task.file or task.name)
+    local = not file.from_hub(spec.source)
+    data_folder = find_data_folder(file, spec.data_folder, samples) if local else Path()
     parts = {
         "model": {name: trained.files[name]["xxh3_128"] for name in _MODEL_FILES},
         "config": file.config,
         "data": hash_data_files(file, data_folder) if local else "hub",
         "harness": harness_version(),
-        **{name: spec[name] for name in ("limit", "batch_size", "threads", "revision")},
+        "limit": spec.limit,
+        "batch_size": spec.batch_size,
+        "threads": spec.threads,
+        "revision": spec.revision,
     }
     return _TaskRun(file=file, data_folder=data_folder, key=fingerprint(parts))
 
@@ -96,21 +95,21 @@ def _reusable(path: Path, tasks: Sequence[_TaskRun]) -> dict[str, TaskResult]:
     return {name: earlier[name] for name in names}
 
 
-def _harness(spec: dict[str, Any], run: Path) -> Harness:
+def _harness(spec: TasksSpec, run: Path) -> Harness:
     """Environment variables are read when the harness and its libraries, torch included, are imported."""
     quiet = ("TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_TELEMETRY")
-    offline = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE") if spec["source"] == "local" else ()
+    offline = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE") if spec.source == "local" else ()
     for name in (*quiet, *offline):
         os.environ.setdefault(name, "1")
     # cuBLAS is deterministic only with a fixed workspace.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     from palimpsest.evaluate.lm_eval_harness import Harness
 
-    return Harness(run, spec["batch_size"], spec["threads"])
+    return Harness(run, spec.batch_size, spec.threads)
 
 
 def _run_missing(
-    missing: Sequence[_TaskRun], results: dict[str, TaskResult], harness: Harness, spec: dict[str, Any], out: Path
+    missing: Sequence[_TaskRun], results: dict[str, TaskResult], harness: Harness, spec: TasksSpec, out: Path
 ) -> None:
     """Add to ``results``, and write tasks.json after every task."""
     with (
@@ -124,9 +123,9 @@ def _run_missing(
             progress.update(number, f"{name} {result.metric} {result.value:.4f} over {result.documents} questions")
 
 
-def _run(task: _TaskRun, harness: Harness, spec: dict[str, Any], folder: Path) -> TaskResult:
-    overrides = task.file.overrides(spec["source"], task.data_folder, folder / "data")
-    score = harness.evaluate(task.file, overrides, spec["limit"], folder)
+def _run(task: _TaskRun, harness: Harness, spec: TasksSpec, folder: Path) -> TaskResult:
+    overrides = task.file.overrides(spec.source, task.data_folder, folder / "data")
+    score = harness.evaluate(task.file, overrides, spec.limit, folder)
     return TaskResult(
         metric=score.metric,
         value=score.value,

@@ -16,6 +16,7 @@ from palimpsest.artifact import file_digest, fingerprint
 from palimpsest.errors import DataError, ParamsError
 from palimpsest.evaluate.task_config import TaskConfig, read_task_config
 from palimpsest.settings.base import expand
+from palimpsest.specs.evaluation import TaskSpec
 
 _FILES = Path(__file__).with_name("task_files")
 # The datasets library's names for data sets that are local files.
@@ -161,30 +162,29 @@ def describe_tasks(
     source: str,
     samples: Mapping[str, Path],
     digest: Callable[[Path], str],
-) -> list[dict[str, Any]]:
-    """The entries of a tasks spec: ``name``, ``file`` as params name it, and hashes of the task file and its data.
+) -> list[TaskSpec]:
+    """The entries of a tasks spec, with hashes of the task files and their data; ``digest`` hashes a file.
 
-    ``sample``: the language whose sample corpus a task asks about, or null; these questions have no hash, since they
-    are generated later. ``digest`` hashes a file. Raises ParamsError or DataError, also where tasks are requested and
-    the harness is not installed.
+    Questions about the sample corpus have no hash, since they are generated later. Raises ParamsError or DataError,
+    also where tasks are requested and the harness is not installed.
     """
     if names:
         harness_version()
-    entries: list[dict[str, Any]] = []
+    tasks: list[TaskSpec] = []
     for name in names:
         task = find_task(name)
-        if task.name in [entry["name"] for entry in entries]:
+        if task.name in [other.name for other in tasks]:
             raise ParamsError(f"{_TASKS}: two tasks are called {task.name}; rename one in its task file")
-        entries.append(
-            {
-                "name": task.name,
-                "file": None if task.built_in else name,
-                "sample": task.language if task.uses_sample_corpus else None,
-                "config": fingerprint(task.config),
-                "data": _data_digests(task, data_folder, source, samples, digest),
-            }
+        tasks.append(
+            TaskSpec(
+                name=task.name,
+                file=None if task.built_in else name,
+                sample=task.language if task.uses_sample_corpus else None,
+                config=fingerprint(task.config),
+                data=_data_digests(task, data_folder, source, samples, digest),
+            )
         )
-    return entries
+    return tasks
 
 
 def hash_data_files(task: TaskFile, folder: Path, digest: Callable[[Path], str] = file_digest) -> dict[str, str]:

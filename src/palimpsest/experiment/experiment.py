@@ -21,7 +21,6 @@ from palimpsest.specs.evaluation import (
     GatherSpec,
     SweepPoint,
     SweepSpec,
-    TaskSpec,
     TasksSpec,
 )
 
@@ -103,7 +102,7 @@ class Experiment:
             evaluate.tasks, evaluate.task_data, evaluate.task_source, folders,
             lambda path: inventory.digest_files(glob.escape(str(path)), cache),
         )  # fmt: skip
-        return build_specs.tasks_spec(self.params, [TaskSpec(**task) for task in described])
+        return build_specs.tasks_spec(self.params, described)
 
 
 def _finals(arms: Arms) -> FinalCheckpoints:

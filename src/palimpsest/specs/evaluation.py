@@ -9,7 +9,7 @@ from typing import Any, Literal
 from palimpsest.codec import not_identity
 
 # Of the stages that have no spec: they read the results alone.
-SCALING_REVISION, REPORT_REVISION = 2, 4
+SCALING_REVISION, REPORT_REVISION = 3, 4
 
 # Arm → seed → the path of its last checkpoint.
 FinalCheckpoints = Mapping[str, Mapping[str, str]]

@@ -18,6 +18,7 @@ from palimpsest.evaluate.results.checkpoint_results import Sample
 from palimpsest.evaluate.results.dataset_summary import LanguageSummary
 from palimpsest.evaluate.results.results_file import decode_results, read_results_file
 from palimpsest.evaluate.results.seed_mean import SeedMean
+from palimpsest.settings.replay import Mer, ReplaySpec
 
 V = TypeVar("V")
 PerLanguage = Mapping[str, SeedMean]
@@ -82,25 +83,6 @@ class ArmSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReplaySettings:
-    """Experience replay of one stage; ``rate`` is the replayed share of a batch."""
-
-    rate: Decimal
-    accounting: str
-    scope: str
-    capacity: int | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class MerSettings:
-    """Reptile of one stage: every ``interval`` steps the weights move by ``step_size`` from the anchor."""
-
-    interval: int
-    step_size: float
-    moments: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class StageLedger:
     """What a stage trained on, and its training FLOPs."""
 
@@ -143,8 +125,8 @@ class CheckpointSummary:
     stage: str
     parent: str | None
     parameters: int
-    replay: ReplaySettings | None
-    mer: MerSettings | None
+    replay: ReplaySpec | None
+    mer: Mer | None
     ledger: StageLedger | None
     loss: Mapping[str, HeldOutLoss]
     tasks: Mapping[str, TaskScore]
