@@ -170,13 +170,15 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> None:
-    from palimpsest.plan.build import check, plan
-    from palimpsest.plan.table import table
+    from palimpsest.plan.build_plan import build_plan, check_disk_space
+    from palimpsest.plan.plan_table import format_plan
+    from palimpsest.plan.run_plan import plan_json
 
-    made = plan(options.params, options.gpu, options.gpus, options.mfu, options.disk)
-    sys.stdout.write(json.dumps(made, ensure_ascii=False, indent=1) + "\n" if options.json else table(made))
+    plan = build_plan(options.params, options.gpu, options.gpus, options.mfu, options.disk)
+    text = json.dumps(plan_json(plan), ensure_ascii=False, indent=1) + "\n" if options.json else format_plan(plan)
+    sys.stdout.write(text)
     sys.stdout.flush()
-    check(made)
+    check_disk_space(plan)
 
 
 def _reference(_options: argparse.Namespace) -> None:

@@ -16,8 +16,8 @@ from palimpsest.errors import ArtifactError
 from palimpsest.model import held_out_loss
 from palimpsest.model.hf_checkpoint import random_llama, save_model
 from palimpsest.model.llama_config import llama_config
-from palimpsest.plan import memory
-from palimpsest.plan.memory import evaluation_mb, tasks_mb, training_mb
+from palimpsest.plan import job_memory
+from palimpsest.plan.job_memory import evaluation_mb, tasks_mb, training_mb
 from palimpsest.train import init_model
 
 SMALL = {"layers": 2, "width": 32, "heads": 2, "ffn": 48, "tie_embeddings": False}
@@ -123,7 +123,7 @@ def test_processes_slices_cards_and_recomputation_are_counted(large):
 
 def test_logits_are_counted_as_far_as_they_are_in_memory_at_once(large):
     """2^28 of 16 bytes; 2 × 500 × 50,000 of them; one window that has more; and all those of 8 prompts."""
-    assert memory._LOGITS == held_out_loss._LOGITS == 2**28  # a copy: held_out_loss.py needs torch, rules must not
+    assert job_memory._LOGITS == held_out_loss._LOGITS == 2**28  # a copy: held_out_loss.py needs torch, rules must not
     for batch_size, length, logits in ((64, 500, 2**28), (2, 500, 50_000_000), (2, 10_000, 500_000_000)):
         expected = 2_000 + 4_000 + (16 * logits + batch_size * length * 112_000) // 10**6
         assert evaluation_mb(large, False, batch_size, length) == expected

@@ -10,7 +10,7 @@ from palimpsest.experiment.experiment import Experiment
 from palimpsest.experiment.lineage import checkpoints
 from palimpsest.experiment.spec_files import write_spec
 from palimpsest.params import read
-from palimpsest.plan.memory import evaluation_mb, tasks_mb, training_mb
+from palimpsest.plan.job_memory import evaluation_mb, tasks_mb, training_mb
 from palimpsest.specs.evaluation import REPORT_REVISION, SCALING_REVISION
 
 # The jobs run the command that belongs to this Python, whether its environment is active or not.

@@ -1,4 +1,4 @@
-"""How large a model is and what a token of training costs, from its description alone."""
+"""The size of a model and the FLOPs of a training token, from its description alone."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Llama:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Size:
-    """``embeddings``: those of the ``parameters`` that stand for the vocabulary, input and output."""
+class ModelSize:
+    """Shape and size; ``embeddings`` counts the parameters of the input and output embeddings."""
 
     name: str
     layers: int
@@ -63,8 +63,8 @@ class Size:
     training_flops_per_token: int
 
 
-def model_size(model: ModelSpec, name: str, vocab_size: int, context_length: int) -> Size:
-    """The size of a root lineage's ``model``; of one from elsewhere, its own vocabulary counts. Raises PlanError."""
+def model_size(model: ModelSpec, name: str, vocab_size: int, context_length: int) -> ModelSize:
+    """The size of an initial model; a pretrained one has its own vocabulary. Raises PlanError."""
     if isinstance(model, RandomModel):
         config: Any = Llama(
             num_hidden_layers=model.layers,
@@ -76,8 +76,8 @@ def model_size(model: ModelSpec, name: str, vocab_size: int, context_length: int
         )
         parameters, embeddings = config.parameters, config.embeddings
     else:
-        config, parameters, embeddings = _elsewhere(_description(model))
-    return Size(
+        config, parameters, embeddings = _pretrained_size(_config_file(model))
+    return ModelSize(
         name=name,
         layers=config.num_hidden_layers,
         width=config.hidden_size,
@@ -91,8 +91,8 @@ def model_size(model: ModelSpec, name: str, vocab_size: int, context_length: int
     )
 
 
-def _description(model: FolderModel | HubModel) -> Path:
-    """The config.json of a model from elsewhere: a kilobyte, fetched where it is on the hub."""
+def _config_file(model: FolderModel | HubModel) -> Path:
+    """The config.json of a pretrained model: a kilobyte, downloaded from the hub."""
     if isinstance(model, HubModel):
         repository = Repository(
             section="model", name=model.hub, revision=model.revision, error=PlanError,
@@ -102,49 +102,46 @@ def _description(model: FolderModel | HubModel) -> Path:
     return Path(expand(model.path)) / "config.json"
 
 
-def _elsewhere(description: Path) -> tuple[Any, int, int]:
-    """Its config, and all and embedding parameters, counted in a model without weights: kinds of model differ."""
-    import torch  # seconds to import, and most models are made from a shape
+def _pretrained_size(config_file: Path) -> tuple[Any, int, int]:
+    """Config, parameters and embedding parameters, counted in a model without weights: architectures differ."""
+    import torch  # takes seconds to import, and most models are built from a shape
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from palimpsest.model.hf_checkpoint import is_like_llama
 
-    # Whether its weights are those of the config is for the stage to say that loads them.
+    # Whether the weights match the config is checked by the stage that loads them.
     logging.getLogger("transformers").setLevel(logging.ERROR)
     try:
-        config = AutoConfig.from_pretrained(description.parent, local_files_only=True, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(config_file.parent, local_files_only=True, trust_remote_code=False)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise PlanError(
-            f"{description}: not the description of a causal LM: {str(error).strip().splitlines()[0]}"
-        ) from None
+        raise PlanError(f"{config_file}: not the config of a causal LM: {str(error).strip().splitlines()[0]}") from None
     if not is_like_llama(model):
-        raise PlanError(f"{description}: {config.model_type} is not built of blocks like Llama's, as training needs it")
+        raise PlanError(f"{config_file}: {config.model_type} is not built of blocks like Llama's, which training needs")
     config.head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     matrices = {id(part.weight): part.weight for part in (model.get_input_embeddings(), model.get_output_embeddings())}
     embeddings = sum(weight.numel() for weight in matrices.values())
     return config, sum(weight.numel() for weight in model.parameters()), embeddings
 
 
-def vocabulary(params: Params, says_size: bool) -> tuple[int, str]:
-    """Entries of the tokenizer, and the key that tells them; a given tokenizer is read where it is at hand.
+def find_vocabulary_size(params: Params, is_set: bool) -> tuple[int, str]:
+    """Entries of the tokenizer, and the params key that tells them; an existing tokenizer is read.
 
-    ``says_size``: whether the file sets tokenizer.vocab_size.
-
-    Raises PlanError where it is not, and nothing says how large it is.
+    ``is_set``: whether the file sets tokenizer.vocab_size. Raises PlanError where it does not, and the tokenizer is not
+    on this machine yet.
     """
-    asked = params.tokenizer
-    if asked.path and Path(expand(asked.path)).is_file():
-        return _entries(Path(expand(asked.path))), "tokenizer.path"
-    if asked.hub and (cached := _cached(asked.hub, asked.revision)):
+    tokenizer = params.tokenizer
+    if tokenizer.path and Path(expand(tokenizer.path)).is_file():
+        return _entries(Path(expand(tokenizer.path))), "tokenizer.path"
+    if tokenizer.hub and (cached := _cached(tokenizer.hub, tokenizer.revision)):
         return _entries(cached), "tokenizer.hub"
-    if (asked.path or asked.hub) and not says_size:
+    if (tokenizer.path or tokenizer.hub) and not is_set:
         raise PlanError(
-            f"tokenizer.vocab_size: missing; {asked.path or asked.hub} is not on this machine yet, so say how many "
-            "entries it has"
+            f"tokenizer.vocab_size: missing; {tokenizer.path or tokenizer.hub} is not on this machine yet, so set "
+            "how many entries it has"
         )
-    return asked.vocab_size, "tokenizer.vocab_size"
+    return tokenizer.vocab_size, "tokenizer.vocab_size"
 
 
 def _cached(repository: str, revision: str | None) -> Path | None:
@@ -155,7 +152,7 @@ def _cached(repository: str, revision: str | None) -> Path | None:
 
 
 def _entries(tokenizer_json: Path) -> int:
-    """The largest id and one: how many embeddings the ids need."""
+    """The largest id plus one: how many embeddings the ids need."""
     from tokenizers import Tokenizer
 
     return 1 + max(Tokenizer.from_file(str(tokenizer_json)).get_vocab(with_added_tokens=True).values())
