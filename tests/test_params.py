@@ -68,6 +68,14 @@ def test_what_is_refused_is_named_with_its_value_and_what_is_allowed(changes, to
     assert str(refused.value).startswith("params.yaml: ")
 
 
+@pytest.mark.parametrize("name", ["a/x$(touch PWNED)", "a/b c", "a/..", "a/b/c", "../b", "a/{b}", "a/b\n", "a"])
+@pytest.mark.parametrize("section", ["model", "tokenizer"])
+def test_a_name_on_the_hub_has_no_characters_that_mean_something_elsewhere(section, name):
+    given = {"hub": name, "revision": "a" * 40}
+    with pytest.raises(ParamsError, match=rf"(?s){section}\.hub: found .*pattern"):
+        parse(values(**{section: given}), "params.yaml")
+
+
 @pytest.mark.parametrize(
     ("source", "told"),
     [
@@ -82,6 +90,10 @@ def test_what_is_refused_is_named_with_its_value_and_what_is_allowed(changes, to
             "the environment variable NO_SUCH_VARIABLE is not set",
         ),
         ({"kind": "hf", "dataset": "owner/name"}, "revision must be a commit hash of 40 hex digits"),
+        (
+            {"kind": "hf", "dataset": "no/such/folder"},
+            "dataset: found 'no/such/folder', expected owner/name on the hub",
+        ),
         ({"kind": "hf", "dataset": "owner/name", "revision": "main"}, "found 'main'; a branch or tag can move"),
         ({"kind": "sample", "documents": 2.5}, r"corpus\.sources\.en\.documents: found 2\.5"),
     ],

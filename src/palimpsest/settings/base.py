@@ -69,6 +69,9 @@ class Bound:
 
 Positive = Annotated[int, Bound(gt=0)]
 Fraction01 = Annotated[float, Bound(ge=0, le=1)]
+# As the Hugging Face hub allows them; the last part is in the names of folders.
+HUB_NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*"
+HubName = Annotated[str, Bound(pattern=rf"^{HUB_NAME}\z")]
 CommitHash = Annotated[str, Bound(pattern=r"^[0-9a-f]{40}\z")]
 
 

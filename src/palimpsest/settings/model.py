@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from palimpsest.settings.base import Bound, CommitHash, Positive, Settings, setting
+from palimpsest.settings.base import Bound, CommitHash, HubName, Positive, Settings, setting
 
 # layers, width, heads, ffn. 99M, 560M and 1B are the paper's; nano, tiny and small are for a CPU. The paper's 6B is
 # published without its shape: this one keeps the ratio 2.5 of the others' MLPs and has 6.2 billion parameters beside
@@ -30,7 +30,7 @@ class Tokenizer(Settings):
     path: str | None = setting(
         None, "a byte-level tokenizer.json to use as it is, instead of training one", identity=False
     )
-    hub: str | None = setting(None, "owner/name of a model on the Hugging Face hub, for its tokenizer.json")
+    hub: HubName | None = setting(None, "owner/name of a model on the Hugging Face hub, for its tokenizer.json")
     revision: CommitHash | None = setting(None, "commit hash (40 hex digits) of hub")
 
     def __post_init__(self) -> None:
@@ -53,7 +53,7 @@ class Model(Settings):
         "must be made by its tokenizer, so set tokenizer.path to its tokenizer.json",
         identity=False,
     )
-    hub: str | None = setting(
+    hub: HubName | None = setting(
         None,
         "owner/name of a causal LM on the Hugging Face hub, instead of path; set tokenizer.hub likewise",
     )

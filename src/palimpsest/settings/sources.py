@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from palimpsest.settings.base import Bound, Positive, Settings, check_variables, computed, required, setting
+from palimpsest.settings.base import HUB_NAME, Bound, Positive, Settings, check_variables, computed, required, setting
 
 _SHA256 = r"^[0-9a-f]{64}\z"
 _COMMIT = r"[0-9a-f]{40}"
@@ -79,6 +79,10 @@ class HfSource(Columns):
     def __post_init__(self) -> None:
         if not self.dataset and not self.folder:
             raise ValueError("dataset: missing; name one (owner/name, or a local folder), or a preset")
+        if not self.folder and not re.fullmatch(HUB_NAME, self.dataset):
+            raise ValueError(
+                f"dataset: found {self.dataset!r}, expected owner/name on the hub, or a folder that exists"
+            )
         if not self.folder and not re.fullmatch(_COMMIT, self.revision or ""):
             raise ValueError(
                 f"revision must be a commit hash of 40 hex digits for the hub dataset {self.dataset!r}, "
