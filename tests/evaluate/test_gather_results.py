@@ -1,4 +1,4 @@
-"""results/eval_all.json from made-up checkpoints, against figures worked out by hand."""
+"""results/eval_all.json from made-up checkpoints, against numbers worked out by hand."""
 
 import json
 import math
@@ -25,7 +25,7 @@ from palimpsest.evaluate.gather_results import gather_results
 from palimpsest.specs.evaluation import GatherSpec
 
 
-def test_the_head_and_the_data(eval_all: Any) -> None:
+def test_top_level_keys_and_data(eval_all: Any) -> None:
     assert eval_all.keys() == {"format", "sample", "params", "languages", "tasks", "arms", "runs", "data"}
     assert (eval_all["format"], eval_all["sample"]) == ("palimpsest.eval_all/1", True)
     assert (eval_all["params"], eval_all["languages"]) == (PARAMS, LANGUAGES)
@@ -46,14 +46,14 @@ def test_the_loss_matrix_over_seeds(eval_all: Any) -> None:
     assert sequential["stages"] == ["init", "fr", "en", "ar"]
     assert eval_all["arms"]["joint"]["stages"] == ["init", "joint"]
     for arm, seeds in ARMS.items():
-        figures = eval_all["arms"][arm]
-        assert figures["loss"].keys() == figures["bits_per_byte"].keys() == set(figures["stages"])
-        for depth, stage in enumerate(figures["stages"]):
+        summary = eval_all["arms"][arm]
+        assert summary["loss"].keys() == summary["bits_per_byte"].keys() == set(summary["stages"])
+        for depth, stage in enumerate(summary["stages"]):
             paths = ["/".join(last.split("/")[: depth + 1]) for last in seeds.values()]
             for place, language in enumerate(LANGUAGES):
                 one, other = (LOSSES[path][place] for path in paths)
-                assert figures["loss"][stage][language] == mean_of_two(one, other)
-                bits = figures["bits_per_byte"][stage][language]
+                assert summary["loss"][stage][language] == mean_of_two(one, other)
+                bits = summary["bits_per_byte"][stage][language]
                 assert bits == mean_of_two(one / 4 / math.log(2), other / 4 / math.log(2))
 
 
@@ -67,7 +67,7 @@ def test_forgetting_and_transfer(eval_all: Any) -> None:
     assert mer["forward_transfer"] == {"en": mean_of_two(1.2, 0.8), "ar": mean_of_two(1.2, 1.2)}
 
 
-def test_retained_and_learned_loss_and_joint_that_has_no_stages_to_forget(eval_all: Any) -> None:
+def test_retained_and_learned_loss_and_joint_without_forgetting(eval_all: Any) -> None:
     sequential, mer = eval_all["arms"]["sequential"], eval_all["arms"]["mer"]
     assert sequential["retained_loss"] == mean_of_two(12.6 / 3, 12.1 / 3)
     assert sequential["learned_loss"] == mean_of_two(9.6 / 3, 10.0 / 3)
@@ -79,7 +79,7 @@ def test_retained_and_learned_loss_and_joint_that_has_no_stages_to_forget(eval_a
 
 
 def test_tokens_and_flops_are_summed_over_the_stages(eval_all: Any) -> None:
-    sums = {arm: (*figures["tokens"].items(), figures["flops"]) for arm, figures in eval_all["arms"].items()}
+    sums = {arm: (*summary["tokens"].items(), summary["flops"]) for arm, summary in eval_all["arms"].items()}
     plain = (("new", 3000), ("replayed", 0), ("total", 3000), 18000)
     replayed = (("new", 3000), ("replayed", 600), ("total", 3600), 21600)
     assert sums == {"sequential": plain, "mer": replayed, "joint": plain}
@@ -94,7 +94,7 @@ def test_lineages_begin_with_the_initial_model(eval_all: Any) -> None:
             assert set(lineage) <= LOSSES.keys()
 
 
-def test_runs(eval_all: Any) -> None:
+def test_checkpoints(eval_all: Any) -> None:
     runs = eval_all["runs"]
     assert runs.keys() == LOSSES.keys()
     first = {key: value for key, value in runs["nano-s1.10"].items() if key != "loss"}
@@ -112,7 +112,7 @@ def test_runs(eval_all: Any) -> None:
     assert runs["nano-s0.00/joint.06"]["stage"] == "joint"
 
 
-def test_a_runs_losses_and_their_intervals(eval_all: Any) -> None:
+def test_losses_of_a_checkpoint_and_their_intervals(eval_all: Any) -> None:
     """A document lies 0.5 off, by chance: with 40 of them, 1.96 standard errors are 0.173."""
     for path, row in LOSSES.items():
         for mean, language in zip(row, LANGUAGES, strict=True):

@@ -1,4 +1,4 @@
-"""results/sweep.json from made-up checkpoints, against figures worked out by hand."""
+"""results/sweep.json from made-up checkpoints, against numbers worked out by hand."""
 
 import json
 from pathlib import Path
@@ -78,7 +78,7 @@ def swept(root: Path) -> Any:
     return json.loads((root / "results" / "sweep.json").read_text())
 
 
-def test_the_points_in_order_with_their_values_and_arms(swept: Any) -> None:
+def test_points_are_in_order_with_their_values_and_arms(swept: Any) -> None:
     assert swept["format"] == "palimpsest.sweep/2"
     assert [point["values"] for point in swept["points"]] == [point.values for point in POINTS]
     first = swept["points"][0]
@@ -87,7 +87,7 @@ def test_the_points_in_order_with_their_values_and_arms(swept: Any) -> None:
     assert first["arms"]["sequential"]["lineages"]["1"][-1] == SEQUENTIAL["1"]
 
 
-def test_every_seeds_figures(swept: Any) -> None:
+def test_results_of_every_seed(swept: Any) -> None:
     """fr is forgotten from its best: 3.0 in seed 0, and 2.9 in seed 1, which the stage en reached."""
     runs = swept["points"][0]["runs"]
     common = {"parameters": 77, "flops_per_token": 6, "rate": 0.0, "accounting": None}
@@ -104,19 +104,19 @@ def test_every_seeds_figures(swept: Any) -> None:
     assert joint["retained_loss"] == pytest.approx(3.2)
 
 
-def test_a_rate_of_0_is_no_replay_and_several_rates_are_their_mean(swept: Any) -> None:
+def test_a_rate_of_0_means_no_replay_and_several_rates_are_averaged(swept: Any) -> None:
     assert swept["points"][1]["runs"]["replay"]["0"] == swept["points"][0]["runs"]["sequential"]["0"]
     assert swept["points"][2]["runs"]["replay"]["0"]["rate"] == 0.375
 
 
 @pytest.mark.usefixtures("swept")
-def test_again_gives_the_same_bytes_without_paths_of_the_machine(root: Path) -> None:
+def test_output_is_reproducible_and_has_no_paths_of_this_machine(root: Path) -> None:
     before = (root / "results" / "sweep.json").read_bytes()
     gather_sweep(SweepSpec(points=POINTS), root)
     assert (root / "results" / "sweep.json").read_bytes() == before and str(root).encode() not in before
 
 
-def test_a_checkpoint_that_was_not_evaluated_is_named(root: Path) -> None:
+def test_a_checkpoint_without_evaluation_is_named(root: Path) -> None:
     point = SweepPoint(values={}, arms={"replay": {"0": "nano-s0.00/fr.99"}})
     with pytest.raises(ArtifactError, match=r"nano-s0\.00/fr\.99/manifest\.json: no such file"):
         gather_sweep(SweepSpec(points=(point,)), root)

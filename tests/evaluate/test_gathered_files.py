@@ -13,7 +13,7 @@ from palimpsest.evaluate.gather_results import gather_results
 from palimpsest.specs.evaluation import GatherSpec
 
 
-def test_the_tables_of_figures(gathered_project: Path) -> None:
+def test_loss_matrix_and_forgetting_csv(gathered_project: Path) -> None:
     matrix = plot_rows(gathered_project, "loss_matrix")
     assert list(matrix[0]) == ["arm", "stage", "language", "loss", "bits_per_byte"]
     stages = {arm: ["init", "joint"] if arm == "joint" else ["init", *LANGUAGES] for arm in ARMS}
@@ -29,7 +29,7 @@ def test_the_tables_of_figures(gathered_project: Path) -> None:
     assert forgotten == [("sequential", "fr", 1.6), ("sequential", "en", 1.2), ("mer", "fr", 0.35), ("mer", "en", 0.0)]
 
 
-def test_the_table_of_ledgers(gathered_project: Path) -> None:
+def test_ledger_csv(gathered_project: Path) -> None:
     rows = plot_rows(gathered_project, "ledger")
     found = [tuple(row.values()) for row in rows]
     plain, replayed = ("1000", "0", "1000", "6000"), ("1000", "300", "1300", "7800")
@@ -39,7 +39,7 @@ def test_the_table_of_ledgers(gathered_project: Path) -> None:
     assert found[6:] == [("joint", "joint", "3000", "0", "3000", "18000")]
 
 
-def test_the_curves_count_on_through_the_stages(gathered_project: Path) -> None:
+def test_loss_curves_count_steps_from_the_start_of_the_lineage(gathered_project: Path) -> None:
     curves = plot_rows(gathered_project, "loss_curves")
     assert list(curves[0]) == ["arm", "seed", "stage", "language", "step", "tokens", "loss"]
     doubled = ["fr", "fr", "en", "en", "ar", "ar"]
@@ -56,7 +56,7 @@ def test_the_curves_count_on_through_the_stages(gathered_project: Path) -> None:
     assert len(curves) == 2 * 3 * 14
 
 
-def test_the_short_form(gathered_project: Path) -> None:
+def test_metrics_json(gathered_project: Path) -> None:
     short = json.loads((gathered_project / "results" / "metrics.json").read_text())
     assert short == {
         "sequential": {
@@ -74,7 +74,7 @@ def test_the_short_form(gathered_project: Path) -> None:
     }  # fmt: skip
 
 
-def test_the_alignment_counts_on_through_the_stages(gathered_project: Path) -> None:
+def test_alignment_counts_steps_from_the_start_of_the_lineage(gathered_project: Path) -> None:
     """13 steps of 100 tokens in each stage that replays, after the 10 of the first."""
     alignment = plot_rows(gathered_project, "alignment")
     assert list(alignment[0]) == ["arm", "seed", "stage", "step", "tokens", "at", "group", "cosine"]
@@ -88,7 +88,7 @@ def test_the_alignment_counts_on_through_the_stages(gathered_project: Path) -> N
     assert {row["arm"] for row in alignment} == {"mer"} and len(alignment) == 2 * 2 * 5 * 2
 
 
-def test_gathering_again_gives_the_same_bytes(gathered_project: Path) -> None:
+def test_gathering_is_reproducible(gathered_project: Path) -> None:
     results = [path for path in (gathered_project / "results").glob("**/*.*") if "evaluation" not in path.parts]
     before = {path: path.read_bytes() for path in results}
     gather_results(GatherSpec(params=PARAMS, arms=ARMS), gathered_project)

@@ -39,9 +39,7 @@ def tokenizer(byte_level: Path) -> Tokenizer:
     return Tokenizer.from_file(str(byte_level / "tokenizer.json"))
 
 
-def test_within_the_context_it_is_what_transformers_generates(
-    model: Any, checkpoint: Path, tokenizer: Tokenizer
-) -> None:
+def test_within_the_context_decoding_equals_transformers(model: Any, checkpoint: Path, tokenizer: Tokenizer) -> None:
     prompt = [0, *tokenizer.encode(TEXTS[0]).ids[:20]]
     ids = torch.tensor([prompt])
     theirs = load_transformers_model(checkpoint, torch.device("cpu")).generate(
@@ -51,7 +49,7 @@ def test_within_the_context_it_is_what_transformers_generates(
 
 
 @torch.no_grad()
-def test_past_the_context_it_goes_on_from_the_second_half_of_the_window(model: Any) -> None:
+def test_past_the_context_decoding_continues_from_the_second_half_of_the_window(model: Any) -> None:
     window, expected = [0, 300, 301], []
     for _ in range(40):
         if len(window) > 16:
@@ -75,12 +73,12 @@ class Scripted(torch.nn.Module):
         return type("Output", (), {"logits": logits, "past_key_values": "cache"})
 
 
-def test_it_ends_with_the_text() -> None:
+def test_decoding_ends_with_the_text() -> None:
     assert greedy_decode(Scripted(), [0, 4], 20, 9, 64) == [5, 6, 7, 8]  # type: ignore[arg-type]
     assert greedy_decode(Scripted(), [0, 4], 3, 9, 64) == [5, 6, 7]  # type: ignore[arg-type]
 
 
-def test_a_beginning_is_of_whole_characters_and_within_sixty(tokenizer: Tokenizer) -> None:
+def test_a_prompt_has_whole_characters_and_at_most_sixty(tokenizer: Tokenizer) -> None:
     for text in TEXTS[:2]:
         ids = tokenizer.encode(text).ids
         for most in range(1, len(ids)):
@@ -91,7 +89,7 @@ def test_a_beginning_is_of_whole_characters_and_within_sixty(tokenizer: Tokenize
         assert len(tokenizer.decode(prompt_prefix(tokenizer, ids, len(ids)))) > 40
 
 
-def test_samples_are_of_the_first_two_documents_that_hold_any(model: Any, tokenizer: Tokenizer) -> None:
+def test_samples_continue_the_first_two_non_empty_documents(model: Any, tokenizer: Tokenizer) -> None:
     documents = [np.array([], dtype=np.int64), *(np.array(tokenizer.encode(text).ids) for text in TEXTS)]
     samples = generate_samples(model, tokenizer, iter(documents), 0, CONTEXT, 12)
     assert len(samples) == 2
@@ -103,7 +101,7 @@ def test_samples_are_of_the_first_two_documents_that_hold_any(model: Any, tokeni
     assert TEXTS[2].startswith(short.prompt)
 
 
-def test_text_that_is_cut_within_a_character_is_shown(tokenizer: Tokenizer) -> None:
+def test_an_incomplete_character_is_shown_as_a_replacement_character(tokenizer: Tokenizer) -> None:
     class Half(Scripted):
         """Writes the first byte of a character again and again."""
 

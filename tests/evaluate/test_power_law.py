@@ -79,8 +79,8 @@ def test_an_asymptote_needs_four_sizes_and_six_runs() -> None:
     """The same bent curve: three sizes, and four with one seed, are read as a straight line, and ``why`` says so."""
     three, four, enough = (fit_power_law(observed(saturating, *design)) for design in ((3, 5), (4, 1), (4, 3)))
     assert (three.asymptotic, four.asymptotic, enough.asymptotic) == (False, False, True)
-    assert three.why.startswith("3 sizes cannot tell an asymptote E")
-    assert four.why.startswith("4 runs are too few to tell an asymptote E")
+    assert three.why.startswith("3 sizes cannot distinguish an asymptote E")
+    assert four.why.startswith("4 runs are too few to detect an asymptote E")
     assert enough.why.startswith("AICc -")
 
 
@@ -93,7 +93,7 @@ def test_the_criterion_is_that_of_hurvich_and_tsai() -> None:
 
 
 @pytest.mark.parametrize("draw", range(8))
-def test_an_asymptote_is_not_invented(draw: int) -> None:
+def test_noise_alone_gives_no_asymptote(draw: int) -> None:
     """AICc's penalty for a fourth parameter at 15 points is 5.1: noise alone beats it about once in forty."""
     law = fit_power_law(observed(power, 5, 3, 0.01, draw))
     assert not law.asymptotic and "AICc" in law.why
@@ -141,7 +141,7 @@ def test_the_order_of_the_observations_does_not_matter_and_resamples_are_determi
     assert one.theta.tobytes() == other.theta.tobytes() and one.why == other.why
 
 
-def test_arms_that_share_their_seeds_are_resampled_together() -> None:
+def test_arms_with_equal_seeds_draw_equal_resamples() -> None:
     """What a seed does to two arms alike leaves the ratio of their losses as it is."""
     one = observed(power, 3, 3, 0.02)
     other = [(size, seed, 1.25 * loss) for size, seed, loss in one]

@@ -84,7 +84,7 @@ def pick(entries: list[Any], **wanted: Any) -> list[Any]:
     return [entry for entry in entries if all(entry[key] == value for key, value in wanted.items())]
 
 
-def test_every_run_is_one_point_and_a_rate_of_0_is_sequential(tmp_path: Path) -> None:
+def test_every_lineage_is_one_point_and_a_rate_of_0_is_sequential(tmp_path: Path) -> None:
     found = built(tmp_path, sweep())
     assert found["format"] == "palimpsest.scaling/1"
     assert [(point["arm"], point["rate"], point["flops_per_token"], point["seed"]) for point in found["points"]] == [
@@ -146,7 +146,7 @@ def test_the_exchange_rate_has_its_closed_form(tmp_path: Path) -> None:
     assert {entry["tells"] for entry in entries} == {True, False}
 
 
-def test_laws_with_an_asymptote_are_exchanged_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exchange_rates_of_laws_with_an_asymptote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """E = 2 − rate/5: at 25 %, E₀ + 20·C'^(−0.2) = 1.95 + 20·C^(−0.2), where it is reached at all."""
     monkeypatch.setattr(power_law, "RESAMPLES", 50)
     entries = built(tmp_path, sweep(lambda c, rate: 2 - rate / 5 + 20 * c**-0.2, sizes=4, rates=[0.0, 0.25]))
@@ -179,7 +179,7 @@ def test_permuted_points_give_equal_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "scaling.json").read_bytes() == before
 
 
-def test_other_settings_make_curves_of_their_own(tmp_path: Path) -> None:
+def test_other_settings_are_fitted_separately(tmp_path: Path) -> None:
     """ε shapes MER alone; a learning rate that is swept at every size shapes all."""
     points = []
     for name, step, rate in itertools.product(list(SIZES)[:3], (0.1, 0.5), (1e-3, 2e-3)):
@@ -203,7 +203,7 @@ def test_other_settings_make_curves_of_their_own(tmp_path: Path) -> None:
         assert entry["growth"] == pytest.approx(((1 + rate) / (1 - step / 10 + rate)) ** (1 / 0.055))
 
 
-def test_two_sizes_tell_nothing(tmp_path: Path) -> None:
+def test_two_sizes_are_too_few(tmp_path: Path) -> None:
     found = built(tmp_path, sweep(sizes=2))
     assert {(fit["tells"], fit["why"]) for fit in found["fits"]} == {
         (False, "2 sizes; a law and its uncertainty need 3")
@@ -214,7 +214,7 @@ def test_two_sizes_tell_nothing(tmp_path: Path) -> None:
         assert entry["why"] == "with replay: 2 sizes; a law and its uncertainty need 3"
 
 
-def test_without_sequential_runs_there_is_nothing_to_exchange_for(tmp_path: Path) -> None:
+def test_without_sequential_runs_there_is_no_exchange_rate(tmp_path: Path) -> None:
     points = sweep(rates=[0.25])
     for point in points:
         del point["runs"]["sequential"]
@@ -223,16 +223,16 @@ def test_without_sequential_runs_there_is_nothing_to_exchange_for(tmp_path: Path
     }
 
 
-def test_a_loss_that_noise_hides_tells_nothing(tmp_path: Path) -> None:
+def test_a_trend_hidden_by_noise_settles_nothing(tmp_path: Path) -> None:
     found = built(tmp_path, sweep(lambda _c, rate: 4 - rate, rates=[0.0, 0.25], noise=0.05))
     for fit in found["fits"]:
         low, high = fit["ci95"]["b"]
-        assert low < 0 < high and not fit["tells"] and "no change with size can be told" in fit["why"]
+        assert low < 0 < high and not fit["tells"] and "no change with size is detected" in fit["why"]
     for entry in found["exchange"]:
         assert not entry["tells"] and "the loss without replay does not surely fall with size" in entry["why"]
 
 
-def test_a_loss_that_rises_with_size_cannot_be_bought_back(tmp_path: Path) -> None:
+def test_a_loss_that_rises_with_size_has_no_exchange_rate(tmp_path: Path) -> None:
     """Forgetting may grow with the model: the fit tells that, and no growth retains what replay does."""
     found = built(tmp_path, sweep(lambda c, rate: (1 - rate) * c**0.1 if rate == 0 else c**0.01, rates=[0.0, 0.25]))
     (fit,) = pick(found["fits"], arm="sequential", measure="retained_loss")
@@ -242,7 +242,7 @@ def test_a_loss_that_rises_with_size_cannot_be_bought_back(tmp_path: Path) -> No
         assert "does not surely fall" in entry["why"] and "> " in entry["why"]
 
 
-def test_what_an_interval_must_be_like_to_tell(tmp_path: Path) -> None:
+def test_which_intervals_settle_the_exchange_rate(tmp_path: Path) -> None:
     """Falling without replay, uncut, and within a factor of ten: at these noises each is missed somewhere."""
     reasons: set[str | bool] = set()
     for noise, draw in itertools.product((0.01, 0.1), range(8)):
@@ -259,7 +259,7 @@ def test_what_an_interval_must_be_like_to_tell(tmp_path: Path) -> None:
     assert reasons == {"where it is cut", "a factor of 10", True, False}
 
 
-def test_a_setting_that_some_runs_do_not_name_is_matched_first_by_those_that_do(tmp_path: Path) -> None:
+def test_runs_that_set_a_key_are_matched_with_runs_that_set_it_too(tmp_path: Path) -> None:
     """A weight decay that doubles every loss; runs that do not name one have that of the file."""
     points = sweep(rates=[0.0, 0.25], seeds=1)
     for point in json.loads(json.dumps(points)):
@@ -273,7 +273,7 @@ def test_a_setting_that_some_runs_do_not_name_is_matched_first_by_those_that_do(
     assert doubled == pytest.approx([*usual, *usual])
 
 
-def test_replay_that_harms_is_a_growth_below_one(tmp_path: Path) -> None:
+def test_harmful_replay_is_a_growth_below_one(tmp_path: Path) -> None:
     found = built(tmp_path, sweep(lambda c, rate: (9 + rate / 2) * c**-0.05, rates=[0.0, 0.25]))
     for entry in found["exchange"]:
         assert entry["growth"] == pytest.approx((9 / 9.125) ** 20) and entry["tells"]

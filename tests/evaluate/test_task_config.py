@@ -29,14 +29,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED.items(), ids=REFUSED)
-def test_what_cannot_be_used_is_named(text: str, message: str, tmp_path: Path) -> None:
+def test_an_unusable_task_file_is_refused_by_key(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "one.yaml").write_text("doc_to_text: question")
     (tmp_path / "mine.yaml").write_text(f"task: mine\n{text}\n")
     with pytest.raises(ParamsError, match=rf"mine\.yaml: {message}"):
         read_task_config(tmp_path / "mine.yaml")
 
 
-def test_a_circle_of_includes_is_named_where_it_closes(tmp_path: Path) -> None:
+def test_a_cycle_of_includes_is_named_where_it_closes(tmp_path: Path) -> None:
     for name, included in (("a", "b"), ("b", "sub/c"), ("sub/c", "../a")):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.yaml").write_text(f"include: {included}.yaml")
@@ -44,14 +44,14 @@ def test_a_circle_of_includes_is_named_where_it_closes(tmp_path: Path) -> None:
         read_task_config(tmp_path / "a.yaml")
 
 
-def test_a_fault_of_an_included_file_is_said_of_that_file(tmp_path: Path) -> None:
+def test_an_error_in_an_included_file_names_that_file(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text("metadata: {version: 2024-05-01}")
     (tmp_path / "mine.yaml").write_text("include: base.yaml\nmetadata: {}")
     with pytest.raises(ParamsError, match=r"base\.yaml: key metadata\.version"):
         read_task_config(tmp_path / "mine.yaml")
 
 
-def test_a_module_is_looked_for_beside_the_task_file_first(tmp_path: Path) -> None:
+def test_a_module_beside_the_task_file_comes_first(tmp_path: Path) -> None:
     near = tmp_path / "palimpsest" / "evaluate" / "process_docs.py"
     near.parent.mkdir(parents=True)
     near.write_text("pronoun_to_gap = list")

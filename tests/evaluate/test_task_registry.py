@@ -56,18 +56,18 @@ def test_the_built_in_tasks() -> None:
 
 
 @pytest.mark.parametrize("name", ["xquad_en", "xwinograd_fr", "mgsm_de"])
-def test_an_edit_of_the_code_of_a_built_in_task_is_seen(name: str) -> None:
+def test_the_hash_of_a_built_in_task_covers_its_code(name: str) -> None:
     code = find_task(name).config["process_docs"]["code"]
     assert code == file_digest(Path(process_docs.__file__)) is not None
 
 
-def test_it_needs_neither_the_harness_nor_torch() -> None:
+def test_the_registry_imports_neither_the_harness_nor_torch() -> None:
     code = "import sys; import palimpsest.evaluate.task_registry as r; r.find_task('piqa'); print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert not {"lm_eval", "datasets", "torch", "transformers"} & set(modules)
 
 
-def test_data_files_are_placed_and_caches_kept_apart(tmp_path: Path) -> None:
+def test_local_data_files_are_absolute_and_have_their_own_cache(tmp_path: Path) -> None:
     piqa = find_task("piqa")
     overrides = piqa.overrides("local", tmp_path, tmp_path / "cache")
     files = {"test": str(tmp_path / "piqa.valid.jsonl.zst")}
@@ -75,7 +75,7 @@ def test_data_files_are_placed_and_caches_kept_apart(tmp_path: Path) -> None:
     assert piqa.config["dataset_kwargs"] == {"data_files": {"test": "piqa.valid.jsonl.zst"}}
 
 
-def test_from_the_hub_each_task_says_what_is_otherwise(tmp_path: Path) -> None:
+def test_overrides_for_data_from_the_hub(tmp_path: Path) -> None:
     for name in EXPECTED:
         task = find_task(name)
         if task.uses_sample_corpus:
@@ -96,7 +96,7 @@ def describe(names: list[str], folder: Path | None, source: str = "local", **sam
     return describe_tasks(names, str(folder) if folder else None, source, samples, file_digest)
 
 
-def test_a_description_changes_with_the_data_and_with_nothing_else(tmp_path: Path) -> None:
+def test_a_task_spec_changes_with_the_data_only(tmp_path: Path) -> None:
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "piqa.valid.jsonl.zst").write_bytes(b"data")
@@ -108,7 +108,7 @@ def test_a_description_changes_with_the_data_and_with_nothing_else(tmp_path: Pat
     assert describe(["piqa"], None, "hub")[0].data == {}
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_tasks_and_data_are_named(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"evaluate\.tasks: there is no task 'pika'; built in are .*mgsm_de.*piqa"):
         describe(["pika"], tmp_path)
     with pytest.raises(ParamsError, match=r"evaluate\.tasks: .*mine\.yaml: no such file"):
@@ -141,7 +141,7 @@ def place_mine(folder: Path) -> Path:
     return folder / "mine.yaml"
 
 
-def test_a_task_file_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_supplied_task_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = place_mine(tmp_path / "here")
     task = find_task(str(file))
     assert (task.name, task.built_in, task.config["doc_to_text"]) == ("mine", False, "question")
@@ -170,7 +170,7 @@ KWARGS = {  # what is said of it
 }
 
 
-def test_task_files_that_cannot_be_used(tmp_path: Path) -> None:
+def test_unusable_task_files_are_refused(tmp_path: Path) -> None:
     file = place_mine(tmp_path / "mine")
     with pytest.raises(ParamsError, match="two tasks are called mine"):
         describe([str(file), str(file)], None)
@@ -192,46 +192,44 @@ def test_task_files_that_cannot_be_used(tmp_path: Path) -> None:
     assert describe([str(file)], None, "hub")[0].data == {}
 
 
-def test_without_the_harness_tasks_are_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_harness_tasks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", absent)
     assert describe([], None) == []
-    with pytest.raises(
-        ParamsError, match=r"evaluate\.tasks asks for .*: install lm_eval\[hf\] .* evaluate\.tasks: \[\]"
-    ):
+    with pytest.raises(ParamsError, match=r"evaluate\.tasks names .*: install lm_eval\[hf\] .* evaluate\.tasks: \[\]"):
         describe(["sample_cloze_en"], None, en=tmp_path)
 
 
-def test_whoever_does_not_read_the_question_is_right_by_chance() -> None:
+def test_ignoring_the_question_scores_chance() -> None:
     """All questions about a paragraph have the same choices, so that any fixed liking for one is right once."""
     local = Rows(
         {"context": f" {paragraph}", "question": f"{paragraph}{number}", "answers": [f"{paragraph}-{number}"]}
         for paragraph, size in (("a", 4), ("b", 2), ("c", 1), ("d", 3))
         for number in range(size)
     )
-    asked = process_docs.choices_of_same_paragraph(local)
-    assert [row["choices"][row["answer"]] for row in asked] == [f"{p}-{n}" for p in "abd" for n in range(9)
+    rows = process_docs.choices_of_same_paragraph(local)
+    assert [row["choices"][row["answer"]] for row in rows] == [f"{p}-{n}" for p in "abd" for n in range(9)
                                                                if n < {"a": 4, "b": 2, "d": 3}[p]]  # fmt: skip
     for liked in (min, max):
-        right = sum(liked(row["choices"]) == row["choices"][row["answer"]] for row in asked)
-        assert right == 3 == pytest.approx(sum(1 / len(row["choices"]) for row in asked))
-    assert asked[0]["context"] == "a"
+        right = sum(liked(row["choices"]) == row["choices"][row["answer"]] for row in rows)
+        assert right == 3 == pytest.approx(sum(1 / len(row["choices"]) for row in rows))
+    assert rows[0]["context"] == "a"
     hub = Rows(row | {"answers": {"text": row["answers"], "answer_start": [0]}} for row in local)
-    assert process_docs.choices_of_same_paragraph(hub) == asked
+    assert process_docs.choices_of_same_paragraph(hub) == rows
 
 
-def test_numbers_are_asked_for_in_fives() -> None:
+def test_numeric_answers_are_grouped_by_five() -> None:
     local = Rows(
         {"id": str(n), "question": f"q{n}", "answer": text} for n, text in enumerate("7 1,200 7 3 4 9 8".split())
     )
-    asked = process_docs.choices_of_neighbours(local)
-    assert [row["choices"] for row in asked] == [["7", "1200", "3", "4"]] * 5 + [["9", "8"]] * 2
-    assert [row["answer"] for row in asked] == [0, 1, 0, 2, 3, 0, 1]
+    rows = process_docs.choices_of_neighbours(local)
+    assert [row["choices"] for row in rows] == [["7", "1200", "3", "4"]] * 5 + [["9", "8"]] * 2
+    assert [row["answer"] for row in rows] == [0, 1, 0, 2, 3, 0, 1]
     numbers = [7, 1200, 7, 3, 4, 9, 8]
     hub = Rows({"question": f"q{n}", "answer": None, "answer_number": number} for n, number in enumerate(numbers))
-    assert process_docs.choices_of_neighbours(hub) == asked
+    assert process_docs.choices_of_neighbours(hub) == rows
 
 
 def test_a_pronoun_becomes_a_gap() -> None:

@@ -168,7 +168,7 @@ def test_the_plan_equals_the_ledgers_and_files_of_finished_runs(tmp_path, tokens
     assert held == plan.disk.pools - 1_000 * len(list(pools.rglob("reservoir.npy"))) > 0
 
 
-def test_stages_of_the_arms_and_of_the_sweep_are_counted_once(tmp_path):
+def test_stages_of_arms_and_sweep_are_counted_once(tmp_path):
     alone = plan_of(tmp_path, BASE)
     swept = plan_of(tmp_path, BASE | {"sweep": {"replay.rate": [0.25, 0.5], "model.preset": ["tiny", "nano"]}})
     assert swept.arms == alone.arms and alone.sweep is None

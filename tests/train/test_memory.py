@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from palimpsest.model.hf_checkpoint import random_llama, save_model
 from palimpsest.model.llama_config import llama_config
 from palimpsest.plan import job_memory
 from palimpsest.plan.job_memory import evaluation_mb, tasks_mb, training_mb
+from palimpsest.settings.training import Train
 from palimpsest.train import init_model
 
 SMALL = {"layers": 2, "width": 32, "heads": 2, "ffn": 48, "tie_embeddings": False}
@@ -100,12 +102,11 @@ def large(tmp_path):
     )  # fmt: skip
 
 
-def test_processes_slices_cards_and_recomputation_are_counted(large):
+def test_processes_slices_gpus_and_recomputation_are_counted(large):
     """64 sequences of 500 tokens; 40 bytes a parameter for one process."""
-    base = {"processes": 1, "sharding": "ddp", "micro_batch_size": None, "batch_size": 64, "context_length": 500}
-    base |= {"activation_checkpointing": False}
+    base = Train(processes=1, sharding="ddp", batch_size=64, context_length=500)
     block, between, logits = 112, 4, 16 * 200
-    for settings, on_card, expected in (
+    for settings, on_gpu, expected in (
         ({}, True, 2_000 + 16_000 + 4_000),
         ({"processes": 4}, True, 4 * (2_000 + 4_000) + 16_000),
         ({"processes": 4, "sharding": "fsdp"}, True, 4 * (2_000 + 4_000) + 16_000),
@@ -118,7 +119,7 @@ def test_processes_slices_cards_and_recomputation_are_counted(large):
             4 * (2_000 + 12_000 + 20 * (block + between) * 8) + 20_000 + 16_000,
         ),
     ):  # fmt: skip
-        assert training_mb(large, on_card, base | settings) == int(expected), settings
+        assert training_mb(large, on_gpu, replace(base, **settings)) == int(expected), settings
 
 
 def test_logits_are_counted_as_far_as_they_are_in_memory_at_once(large):

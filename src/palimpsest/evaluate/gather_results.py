@@ -26,7 +26,7 @@ def gather_results(spec: GatherSpec, root: Path) -> None:
     checkpoints = read_checkpoints(root, last_lineages(arms), tasks=bool(params["evaluate"]["tasks"]))
     arms_of = _arms_of(arms)
     results = EvalAll(
-        sample=any(source["kind"] == "sample" for given in sources.values() for source in given),
+        sample=any(source["kind"] == "sample" for of_language in sources.values() for source in of_language),
         params=params,
         languages=tuple(params["languages"]),
         tasks=_tasks(root, arms) if params["evaluate"]["tasks"] else {},

@@ -1,4 +1,4 @@
-"""results/sweep.json: for every point of the sweep its values, and the results of every arm and seed there."""
+"""results/sweep.json: for every point of the sweep its values, and the results of every arm and seed."""
 
 from __future__ import annotations
 

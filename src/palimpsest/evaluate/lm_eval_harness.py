@@ -69,7 +69,7 @@ class Harness:
     def evaluate(self, task: TaskFile, overrides: TaskConfig, limit: int | None, folder: Path) -> HarnessScore:
         """Run one task; the metric is the first of the task file's metric_list.
 
-        Of more than ``limit`` questions those are taken that are evenly spaced over all: a set may be sorted by its
+        Of more than ``limit`` questions, ``limit`` evenly spaced ones are used: a set may be sorted by its
         answers, as PubMedQA's is. ``folder`` is for a task file with the ``overrides``.
         """
         file = folder / f"{task.name}.yaml"

@@ -1,4 +1,4 @@
-"""Loss against compute per token: an inverse power law and how surely the data tell it.
+"""Loss against compute per token: an inverse power law and its uncertainty.
 
 L(C) = A·C^(−b), a straight line in log-log, and with an asymptote L(C) = E + A·C^(−b) (Hestness et al. 2017; Hoffmann
 et al. 2022, section 3.3). Both are fitted by least squares of log L, so that they are compared on one scale, with C
@@ -140,9 +140,9 @@ def _choose(sizes: _Sizes) -> tuple[np.ndarray, str]:
     """The law that the data prefer: its estimate, and why."""
     straight = _straight(sizes, sizes.mean[None])
     if len(sizes.x) <= MIN_SIZES:
-        return straight, f"{len(sizes.x)} sizes cannot tell an asymptote E from a smaller exponent"
+        return straight, f"{len(sizes.x)} sizes cannot distinguish an asymptote E from a smaller exponent"
     if sizes.points < _MIN_RUNS_FOR_ASYMPTOTE:
-        return straight, f"{sizes.points} runs are too few to tell an asymptote E by AICc"
+        return straight, f"{sizes.points} runs are too few to detect an asymptote E by AICc"
     asymptotic = _asymptotic(sizes, sizes.mean[None])
     two, three = _aicc(sizes, straight, 2), _aicc(sizes, asymptotic, 3)
     better = three < two

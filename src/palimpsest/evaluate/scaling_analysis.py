@@ -93,7 +93,7 @@ def _fit(series: SizeSeries, measure: Measure) -> ScalingFit:
     law = series.laws[measure]
     low, high = law.intervals()["b"] if law else (0.0, 0.0)
     tells = law is not None and not low <= 0 <= high
-    unclear = f"; the 95 % interval of b, {low:.3g} to {high:.3g}, holds 0: no change with size can be told"
+    unclear = f"; the 95 % interval of b, {low:.3g} to {high:.3g}, contains 0: no change with size is detected"
     return ScalingFit(
         arm=series.arm,
         rate=series.rate,

@@ -85,7 +85,7 @@ def harness_version() -> str:
         return metadata.version("lm_eval")
     except metadata.PackageNotFoundError:
         raise ParamsError(
-            f"{_TASKS} asks for zero-shot tasks, which need lm-evaluation-harness: install lm_eval[hf] 0.4.13 or "
+            f"{_TASKS} names zero-shot tasks, which need lm-evaluation-harness: install lm_eval[hf] 0.4.13 or "
             "later, or set evaluate.tasks: []"
         ) from None
 
@@ -236,7 +236,7 @@ def _existing(task: TaskFile, path: Path) -> Path:
         raise DataError(f"{path}: no such file; run the raw stage again")
     if task.built_in:
         raise DataError(
-            f"{_DATA}: {path.parent} has no file {path.name}, which task {task.name} reads; put it there, "
+            f"{_DATA}: {path.parent} has no file {path.name}, which task {task.name} reads; add it, "
             "name another folder, or leave the task out of evaluate.tasks"
         )
     raise DataError(f"{path}: no such file; {task.path} names it, relative to its own folder")

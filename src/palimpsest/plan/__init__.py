@@ -1,1 +1,1 @@
-"""What a params file asks for, before anything runs: tokens, FLOPs, accelerator hours, wall time and disk."""
+"""What a params file requires, before anything runs: tokens, FLOPs, GPU hours, wall time and disk."""

@@ -17,7 +17,7 @@ class SplitCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSummary:
-    """One source: documents read and kept for training, their tokens after the mixture and share of the language's."""
+    """One source: documents read and used for training, their tokens after the mixture and share of the language's."""
 
     kind: str
     licence: str | None

@@ -107,7 +107,7 @@ class ScalingResults:
         return list(dict.fromkeys([point.arm for point in self.points] + [fit.arm for fit in self.fits]))
 
     def varied_values(self, setting: Setting) -> Mapping[str, Any]:
-        """What tells a setting from others of the sweep at one size; a point's come from the fit that it belongs to."""
+        """The values that distinguish a setting from others at one size; a point has those of its fit."""
         if not isinstance(setting, ScalingPoint):
             return setting.values
         found = [
