@@ -7,9 +7,8 @@ What is on a GPU takes no host memory.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from palimpsest.artifact import read_json
 from palimpsest.settings.training import Train
@@ -28,52 +27,68 @@ _LOGIT = 4 * 4
 _LOGITS = 2**28
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Dimensions:
+    """The size of a model by its manifest and config; 0 where the config of an architecture has no such key."""
+
+    parameters: int
+    layers: int
+    width: int
+    mlp_width: int
+    vocab_size: int
+    context_length: int
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes that a block keeps per token."""
+        return self.width * _WIDTH + self.mlp_width * _MLP
+
+    def held_out_bytes(self, rows: int, length: int) -> int:
+        """Bytes of the logits that model/held_out_loss.py holds at once, and of the block before."""
+        window = length * self.vocab_size
+        return _LOGIT * max(window, min(rows * window, _LOGITS)) + rows * length * self.block_bytes
+
+
 def training_mb(parent: Path, on_gpu: bool, train: Train) -> int:
-    """Of all processes of a training with the settings ``train`` that starts from ``parent``."""
-    parameters, config = _read(parent)
-    processes = train.processes
+    """All processes of a training with the settings ``train`` that starts from ``parent``."""
+    model, processes = _read_dimensions(parent), train.processes
     # Every process reads all weights, before it keeps its slice of them.
     state = _COPIES + processes * _WEIGHTS
     if on_gpu:
-        return int(processes * _PROCESS + state * parameters // 10**6)
+        return int(processes * _PROCESS + state * model.parameters // 10**6)
     state += _STATE * (1 if train.sharding == "fsdp" else processes)
     state += _GATHERED * processes if processes > 1 else 0
     rows = min(train.micro_batch_size or train.batch_size, -(-train.batch_size // processes))
-    tokens, layers = rows * train.context_length, config["num_hidden_layers"]
-    blocks = 1 if train.activation_checkpointing else layers
-    kept = blocks * _block_bytes(config) + layers * config["hidden_size"] * _BETWEEN
+    tokens = rows * train.context_length
+    blocks = 1 if train.activation_checkpointing else model.layers
+    token_bytes = blocks * model.block_bytes + model.layers * model.width * _BETWEEN
     # Batches and held-out windows are not in memory at the same time.
-    activations = max(tokens * kept, _held_out_bytes(config, rows, train.context_length))
-    return int(processes * _PROCESS + (state * parameters + processes * activations) // 10**6)
+    activations = max(tokens * token_bytes, model.held_out_bytes(rows, train.context_length))
+    return int(processes * _PROCESS + (state * model.parameters + processes * activations) // 10**6)
 
 
 def evaluation_mb(run: Path, on_gpu: bool, batch_size: int, context_length: int) -> int:
     """A process that computes losses of batches of windows of ``context_length`` tokens."""
-    parameters, config = _read(run)
-    activations = _held_out_bytes(config, batch_size, context_length)
-    return _PROCESS + (_WEIGHTS * parameters + (0 if on_gpu else activations)) // 10**6
+    model = _read_dimensions(run)
+    activations = 0 if on_gpu else model.held_out_bytes(batch_size, context_length)
+    return _PROCESS + (_WEIGHTS * model.parameters + activations) // 10**6
 
 
 def tasks_mb(run: Path, on_gpu: bool, batch_size: int) -> int:
     """A process that computes all logits of batches of prompts as long as the model's context."""
-    parameters, config = _read(run)
-    tokens = batch_size * int(config["max_position_embeddings"])
-    activations = tokens * (int(config["vocab_size"]) * _LOGIT + _block_bytes(config))
-    return _PROCESS + (_WEIGHTS * parameters + (0 if on_gpu else activations)) // 10**6
+    model = _read_dimensions(run)
+    tokens = 0 if on_gpu else batch_size * model.context_length
+    return _PROCESS + (_WEIGHTS * model.parameters + tokens * (model.vocab_size * _LOGIT + model.block_bytes)) // 10**6
 
 
-def _held_out_bytes(config: dict[str, Any], rows: int, length: int) -> int:
-    """Bytes of the logits that model/held_out_loss.py holds at once, and of the block before."""
-    window = length * int(config["vocab_size"])
-    return _LOGIT * max(window, min(rows * window, _LOGITS)) + rows * length * _block_bytes(config)
-
-
-def _block_bytes(config: dict[str, Any]) -> int:
-    """Bytes that a block of the model keeps per token."""
-    return int(config["hidden_size"] * _WIDTH + config["intermediate_size"] * _MLP)
-
-
-def _read(run: Path) -> tuple[int, defaultdict[str, Any]]:
-    """The number of parameters and the config of a model; a size that the config names otherwise counts as 0."""
+def _read_dimensions(run: Path) -> _Dimensions:
     manifest = json.loads((run / "manifest.json").read_text())
-    return int(manifest["counts"]["parameters"]), defaultdict(int, read_json(run / "config.json"))
+    config = read_json(run / "config.json")
+    return _Dimensions(
+        parameters=manifest["counts"]["parameters"],
+        layers=config.get("num_hidden_layers", 0),
+        width=config.get("hidden_size", 0),
+        mlp_width=config.get("intermediate_size", 0),
+        vocab_size=config.get("vocab_size", 0),
+        context_length=config.get("max_position_embeddings", 0),
+    )
