@@ -16,7 +16,7 @@ from palimpsest.artifact import write_json
 from palimpsest.codec import encode
 from palimpsest.evaluate.results.checkpoint_results import Sample
 from palimpsest.evaluate.results.dataset_summary import LanguageSummary
-from palimpsest.evaluate.results.results_file import decode_results, read_results_file
+from palimpsest.evaluate.results.results_file import read_results_file
 from palimpsest.evaluate.results.seed_mean import SeedMean
 from palimpsest.settings.replay import Mer, ReplaySpec
 
@@ -213,11 +213,6 @@ def write_eval_all(path: Path, results: EvalAll) -> None:
 def read_eval_all(path: Path) -> EvalAll:
     """Read eval_all.json; raises ArtifactError naming it and the key that is wrong."""
     return _in_order(read_results_file(EvalAll, path, _REMEDY))
-
-
-def decode_eval_all(value: Any, where: str = "eval_all.json") -> EvalAll:
-    """As ``read_eval_all``, from the file's contents."""
-    return _in_order(decode_results(EvalAll, value, where, _REMEDY))
 
 
 def _in_order(results: EvalAll) -> EvalAll:

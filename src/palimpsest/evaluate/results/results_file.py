@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from palimpsest.artifact import read_json
 from palimpsest.codec import decode
@@ -17,16 +17,12 @@ def read_results_file(cls: type[T], path: Path, remedy: str) -> T:
 
     Raises ArtifactError that names the file and the key, and ends with the ``remedy``.
     """
-    return decode_results(cls, read_json(path), str(path), remedy)
-
-
-def decode_results(cls: type[T], value: Any, where: str, remedy: str) -> T:
-    """As ``read_results_file``, from the file's contents."""
+    value = read_json(path)
     expected: str = cls.format  # type: ignore[attr-defined]
     found = value.get("format") if isinstance(value, dict) else type(value).__name__
     if found != expected:
-        raise ArtifactError(f"{where}: format is {found!r}, expected {expected!r}; {remedy}")
+        raise ArtifactError(f"{path}: format is {found!r}, expected {expected!r}; {remedy}")
     try:
-        return decode(cls, value, where)
+        return decode(cls, value, str(path))
     except ArtifactError as error:
         raise ArtifactError(f"{error}; {remedy}") from None
