@@ -77,7 +77,7 @@ def _batches(folder: Path, gigabytes: float, batch_size: int) -> Batches:
     steps = int(gigabytes * 1e9 / 4 / CONTEXT) // batch_size
     train = {"steps": steps, "batch_size": batch_size, "context_length": CONTEXT}
     last = lineage("replay", train=train, replay={"rate": 0.25})
-    build_pool(legacy_specs.pool(pool_spec(last.training)), {"en": tokens["en"]}, folder / "pool")
+    build_pool(pool_spec(last.training), {"en": tokens["en"]}, folder / "pool")
     return Batches(legacy_specs.train(last.training), tokens, folder / "pool")
 
 

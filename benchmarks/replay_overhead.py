@@ -62,7 +62,7 @@ def _batches(folder: Path, tokens: dict[str, Path], rate: float, train: dict[str
     last = lineage("replay", train=train, replay={"rate": rate})
     if not last.replays:
         return Batches(legacy_specs.train(last.training), tokens, None)
-    build_pool(legacy_specs.pool(pool_spec(last.training)), {"en": tokens["en"]}, folder / "pool")
+    build_pool(pool_spec(last.training), {"en": tokens["en"]}, folder / "pool")
     return Batches(legacy_specs.train(last.training), tokens, folder / "pool")
 
 

@@ -20,6 +20,8 @@ from tokenizers import Tokenizer
 
 from benchmarks import conclude
 from palimpsest.artifact import write_manifest
+from palimpsest.settings.model import Tokenizer as TokenizerSettings
+from palimpsest.specs.data import MixtureShare, TokenizerSpec, TokensSpec
 from palimpsest.tokens.build_tokenizer import build_tokenizer
 from palimpsest.tokens.build_tokens import build_tokens
 from palimpsest.tokens.corpus_reader import read_texts
@@ -75,11 +77,12 @@ def _works(
     """What is measured: the stage, and its peer. Each encodes all documents once."""
     corpus, trained = folder / "corpus", folder / "tokenizer"
     _write(corpus, documents, cores * _SHARDS_PER_CORE)
-    settings = {"vocab_size": vocabulary, "sample_mb": 8, "path": None, "hub": None, "revision": None}
-    build_tokenizer({"tokenizer": settings, "languages": [_LANGUAGE], "revision": 1}, {_LANGUAGE: corpus}, trained)
+    settings = TokenizerSettings(vocab_size=vocabulary, sample_mb=8)
+    tokenizer_spec = TokenizerSpec(languages=(_LANGUAGE,), tokenizer=settings, content=None)
+    build_tokenizer(tokenizer_spec, {_LANGUAGE: corpus}, trained)
     engine = Tokenizer.from_file(str(trained / "tokenizer.json"))
     engine.encode_special_tokens = True
-    spec = {"language": _LANGUAGE, "sources": {_SOURCE: {"weight": None, "max_tokens": None}}, "revision": 1}
+    spec = TokensSpec(language=_LANGUAGE, sources={_SOURCE: MixtureShare(weight=None, max_tokens=None)})
     return (
         lambda: build_tokens(spec, corpus, trained, folder / "tokens", cores),
         lambda: engine.encode_batch_fast(documents, add_special_tokens=False),

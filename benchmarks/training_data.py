@@ -108,9 +108,7 @@ def prepare(folder: Path, stage: Lineage, tokens: dict[str, Path], vocabulary: i
         "--tokens", *map(str, tokens.values()), "--tokenizer", str(folder / "tokenizer"),
     ]  # fmt: skip
     if stage.replays:
-        build_pool(
-            legacy_specs.pool(pool_spec(stage.training)), {past: tokens[past] for past in stage.past}, folder / "pool"
-        )
+        build_pool(pool_spec(stage.training), {past: tokens[past] for past in stage.past}, folder / "pool")
         arguments += ["--pool", str(folder / "pool")]
     return arguments
 

@@ -45,7 +45,7 @@ def _raw(options: argparse.Namespace) -> None:
     from palimpsest.raw.build_raw import build_raw
     from palimpsest.specs.data import RawSpec
 
-    build_raw(legacy_specs.raw(codec.read(RawSpec, options.spec)), options.out, Path(".snakemake/inventory.json"))
+    build_raw(codec.read(RawSpec, options.spec), options.out, Path(".snakemake/inventory.json"))
 
 
 def _corpus(options: argparse.Namespace) -> None:
@@ -59,29 +59,22 @@ def _tokenizer(options: argparse.Namespace) -> None:
     from palimpsest.specs.data import TokenizerSpec
     from palimpsest.tokens.build_tokenizer import build_tokenizer
 
-    build_tokenizer(
-        legacy_specs.tokenizer(codec.read(TokenizerSpec, options.spec)), _by_language(options.corpora), options.out
-    )
+    build_tokenizer(codec.read(TokenizerSpec, options.spec), _by_language(options.corpora), options.out)
 
 
 def _tokens(options: argparse.Namespace) -> None:
     from palimpsest.specs.data import TokensSpec
     from palimpsest.tokens.build_tokens import build_tokens
 
-    build_tokens(
-        legacy_specs.tokens(codec.read(TokensSpec, options.spec)),
-        options.corpus,
-        options.tokenizer,
-        options.out,
-        options.workers,
-    )
+    spec = codec.read(TokensSpec, options.spec)
+    build_tokens(spec, options.corpus, options.tokenizer, options.out, options.workers)
 
 
 def _replay(options: argparse.Namespace) -> None:
     from palimpsest.replay.build_pool import build_pool
     from palimpsest.specs.data import PoolSpec
 
-    build_pool(legacy_specs.pool(codec.read(PoolSpec, options.spec)), _by_language(options.tokens), options.out)
+    build_pool(codec.read(PoolSpec, options.spec), _by_language(options.tokens), options.out)
 
 
 def _init(options: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from palimpsest import codec
 from palimpsest.codec import encode, identity
 from palimpsest.settings.replay import ReplayShare
-from palimpsest.specs.data import CorpusSpec, PastText, PoolSpec, RawSpec, TokenizerSpec, TokensSpec
+from palimpsest.specs.data import CorpusSpec, PastText
 from palimpsest.specs.training import InitSpec, TrainSpec
 
 Spec = dict[str, Any]
@@ -29,15 +29,6 @@ def placeless(spec: Spec) -> Spec:
     return spec
 
 
-def raw(spec: RawSpec) -> Spec:
-    return {
-        "language": spec.language,
-        "sources": [_source(source, "weight", "max_tokens") for source in spec.sources],
-        "inventory": dict(spec.inventory),
-        "revision": spec.revision,
-    }
-
-
 def corpus(spec: CorpusSpec) -> Spec:
     shared = {name: getattr(spec, name) for name in ("validation_fraction", "shard_mb", "on_bad_file")}
     return {
@@ -54,33 +45,6 @@ def _source(source: Any, *excluded: str) -> Spec:
     if folder := values.pop("folder", None):
         values["dataset"] = folder
     return values
-
-
-def tokenizer(spec: TokenizerSpec) -> Spec:
-    content = {"content": spec.content} if spec.content else {}
-    return {
-        "languages": list(spec.languages),
-        "tokenizer": encode(spec.tokenizer) | content,
-        "revision": spec.revision,
-    }
-
-
-def tokens(spec: TokensSpec) -> Spec:
-    return dict(encode(spec))
-
-
-def pool(spec: PoolSpec) -> Spec:
-    return {
-        "stage": spec.stage,
-        "seed": spec.seed,
-        "context_length": spec.context_length,
-        "batch_size": spec.batch_size,
-        "language": spec.new.language,
-        "budget": spec.new.sequences,
-        "past": [_past(past) for past in spec.past],
-        "revision": spec.revision,
-        **encode(spec.replay),
-    }
 
 
 def _past(past: PastText) -> Spec:

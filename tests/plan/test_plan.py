@@ -149,7 +149,7 @@ def test_the_plan_equals_the_ledgers_and_files_of_finished_runs(tmp_path, tokens
                 init_model.build(legacy_specs.init(lineage.initial), tokenizer, out)
             elif lineage.path not in ran:
                 if lineage.replays:
-                    build_pool(legacy_specs.pool(pool_spec(lineage.training)), tokens, pools / lineage.path)
+                    build_pool(pool_spec(lineage.training), tokens, pools / lineage.path)
                 inputs = Inputs(
                     parent=runs / lineage.parent.path, tokenizer=tokenizer, tokens=tokens,
                     pool=pools / lineage.path if lineage.replays else None,

@@ -2,28 +2,30 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
+from support.raw_specs import raw_spec as spec
+from support.web_server import WebServer
 
 from palimpsest import legacy_specs
 from palimpsest.artifact import canonical_json, fingerprint, read_json, read_manifest
+from palimpsest.codec import encode
 from palimpsest.corpus.build_corpus import build_corpus
 from palimpsest.errors import DataError
 from palimpsest.experiment import build_specs
 from palimpsest.experiment.inventory import Inventory
 from palimpsest.params import parse
-from palimpsest.raw import inventory, parts
+from palimpsest.raw import parts
 from palimpsest.raw.build_raw import build_raw
+from palimpsest.raw.local_files import list_files
 from palimpsest.raw.sample import cloze_questions, sample_documents
+from palimpsest.settings.sources import Download, HttpSource, LocalSource, SampleSource, Source, WarcSource
 
 Lines = list[dict[str, Any]]
-
-
-def spec(*sources: dict[str, Any], language: str = "en", stock: dict[str, str] | None = None) -> dict[str, Any]:
-    return {"language": language, "sources": list(sources), "inventory": stock or {}, "revision": 2}
 
 
 def everything(folder: Path) -> dict[str, bytes]:
@@ -35,12 +37,8 @@ def unpack(path: Path) -> Lines:
         return [json.loads(line) for line in zstandard.ZstdDecompressor().stream_reader(file).read().splitlines()]
 
 
-def source(kind: str, name: str | None = None, **given: Any) -> dict[str, Any]:
-    return {"kind": kind, "name": name or kind, "max_bytes": None, "licence": None, "origin": None} | given
-
-
-def local(path: str, **given: Any) -> dict[str, Any]:
-    return source("local", path=path, text="text", id="id", **given)
+def local(path: str, name: str = "local", **settings: Any) -> LocalSource:
+    return LocalSource(kind="local", name=name, path=path, **settings)
 
 
 def test_no_file_is_an_error_that_tells_the_pattern(files: Path, tmp_path: Path) -> None:
@@ -54,10 +52,10 @@ def test_no_file_is_an_error_that_tells_the_pattern(files: Path, tmp_path: Path)
 def test_local_files_are_referenced_only(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEXTS_OF_MINE", str(files))
     given = local("${TEXTS_OF_MINE}/**/*.jsonl", licence="cc0-1.0", origin="my desk")
-    built = build_raw(spec(given, stock={"local": "abc"}), tmp_path / "out", tmp_path / "cache")
+    built = build_raw(spec(given, inventory={"local": "abc"}), tmp_path / "out", tmp_path / "cache")
     assert sorted(everything(built.folder)) == ["local/references.json", "local/source.json", "manifest.json"]
     entries = read_json(tmp_path / "out" / "local" / "references.json")
-    assert entries == inventory.list_files(str(files / "**" / "*.jsonl"), tmp_path / "other")
+    assert entries == encode(list_files(str(files / "**" / "*.jsonl"), tmp_path / "other"))
     size = sum(path.stat().st_size for path in files.rglob("*.jsonl"))
     record = {"kind": "local", "licence": "cc0-1.0", "origin": "my desk", "files": 3, "bytes": size}
     assert built.counts == {"sources": {"local": record}}
@@ -65,8 +63,8 @@ def test_local_files_are_referenced_only(files: Path, tmp_path: Path, monkeypatc
         assert str(tmp_path).encode() not in data and b"TEXTS_OF_MINE" not in data
 
 
-def sample(seed: int = 0, number: int = 120, **given: Any) -> dict[str, Any]:
-    return source("sample", documents=number, seed=seed, **given)
+def sample(seed: int = 0, number: int = 120, name: str = "sample") -> SampleSource:
+    return SampleSource(kind="sample", name=name, documents=number, seed=seed)
 
 
 def test_sample_parts_truth_and_cloze(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,13 +102,13 @@ def times(folder: Path) -> dict[str, int]:
 
 def test_a_source_is_kept_while_others_come_change_and_go(files: Path, tmp_path: Path) -> None:
     out, cache, pattern = tmp_path / "out", tmp_path / "cache", str(files / "**" / "*.jsonl")
-    both = spec(sample(number=9), local(pattern), stock={"local": "one"})
+    both = spec(sample(number=9), local(pattern), inventory={"local": "one"})
     first = build_raw(both, out, cache)
     assert list(first.counts["sources"]) == ["local", "sample"] == sorted(first.counts["sources"])
     before, bytes_before = times(out), everything(out)
 
     (files / "b.jsonl").write_text("changed")
-    build_raw(spec(sample(number=9), local(pattern), stock={"local": "two"}), out, cache)
+    build_raw(spec(sample(number=9), local(pattern), inventory={"local": "two"}), out, cache)
     after = times(out)
     assert {name for name in after if name.startswith("sample/") and after[name] != before[name]} == set()
     assert after["local/references.json"] != before["local/references.json"]
@@ -137,9 +135,14 @@ def test_a_file_that_is_gone_or_cut_is_made_again(tmp_path: Path, name: str, dam
 def test_a_changed_source_leaves_nothing_behind(tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "PART_BYTES", 20_000)
     build_raw(spec(sample(name="x")), tmp_path / "out", tmp_path / "cache")
-    for given in (sample(name="x", number=3), local(str(files / "b.jsonl"), name="x"), sample(name="x")):
-        built = build_raw(spec(given), tmp_path / "out", tmp_path / "cache")
-        fresh = build_raw(spec(given), tmp_path / f"fresh-{given['kind']}-{given.get('documents')}", tmp_path / "cache")
+    changes: tuple[Source, ...] = (
+        sample(name="x", number=3),
+        local(str(files / "b.jsonl"), name="x"),
+        sample(name="x"),
+    )
+    for number, source in enumerate(changes):
+        built = build_raw(spec(source), tmp_path / "out", tmp_path / "cache")
+        fresh = build_raw(spec(source), tmp_path / f"fresh-{number}", tmp_path / "cache")
         assert everything(built.folder) == everything(fresh.folder)
 
 
@@ -153,13 +156,13 @@ def test_folders_that_are_no_source_stay(tmp_path: Path) -> None:
 def test_the_fingerprint_is_of_what_is_asked_for_and_not_of_where_it_lies(files: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     given = [local(str(files / "*.jsonl"))]
-    build_raw(spec(*given, stock={"local": "s"}), tmp_path / "one", tmp_path / "cache")
+    build_raw(spec(*given, inventory={"local": "s"}), tmp_path / "one", tmp_path / "cache")
     files.rename(moved)
-    build_raw(spec(local(str(moved / "*.jsonl")), stock={"local": "s"}), tmp_path / "two", tmp_path / "cache")
+    build_raw(spec(local(str(moved / "*.jsonl")), inventory={"local": "s"}), tmp_path / "two", tmp_path / "cache")
     assert everything(tmp_path / "one") == everything(tmp_path / "two")
     found = read_json(tmp_path / "one" / "local" / "source.json")
-    shaped = [{key: value for key, value in given[0].items() if key != "path"}]
-    assert found["fingerprint"] == fingerprint(["en", shaped, "s", 2])
+    values = {name: value for name, value in encode(given[0]).items() if name != "path"}
+    assert found["fingerprint"] == fingerprint(["en", values, "s", 2])
     assert canonical_json(found["holds"]) == b'{"references.json":%d}' % (
         tmp_path / "one" / "local" / "references.json").stat().st_size  # fmt: skip
 
@@ -172,46 +175,51 @@ def test_a_failed_rebuild_takes_the_old_manifest_away(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "sample" / "source.json").exists()
 
 
-def download(web: Any, path: str, data: bytes, **given: Any) -> dict[str, Any]:
+def download(web: WebServer, path: str, data: bytes, name: str | None = None) -> Download:
     url = web.script(path, lambda page: page.file(data))
-    return {"url": url, "sha256": hashlib.sha256(data).hexdigest(), "name": None} | given
+    return Download(url=url, sha256=hashlib.sha256(data).hexdigest(), name=name)
 
 
-def test_http_files_are_fetched_once(web: Any, tmp_path: Path) -> None:
+def http(*urls: Download, licence: str | None = None) -> HttpSource:
+    return HttpSource(kind="http", name="http", urls=urls, licence=licence)
+
+
+def warc(name: str = "warc", **settings: Any) -> WarcSource:
+    return WarcSource(kind="warc", name=name, **settings)
+
+
+def test_http_files_are_fetched_once(web: WebServer, tmp_path: Path) -> None:
     one, two = download(web, "/a.jsonl", b'{"text": "a"}\n'), download(web, "/b.txt", b"b", name="c.txt")
-    shape = {"text": "text", "id": "id"}
-    built = build_raw(spec(source("http", urls=[one, two], **shape)), tmp_path / "out", tmp_path / "cache")
+    built = build_raw(spec(http(one, two)), tmp_path / "out", tmp_path / "cache")
     assert set(built.files) == {"http/files/a.jsonl", "http/files/c.txt", "http/source.json"}
     record = built.counts["sources"]["http"]
     assert record == {
         "kind": "http", "licence": None, "origin": None, "files": 2, "bytes": 15,
-        "urls": [one | {"name": "a.jsonl", "bytes": 14}, two | {"bytes": 1}],
+        "urls": [encode(one) | {"name": "a.jsonl", "bytes": 14}, encode(two) | {"bytes": 1}],
     }  # fmt: skip
-    build_raw(spec(source("http", urls=[one], licence="mine", **shape)), tmp_path / "out", tmp_path / "cache")
+    build_raw(spec(http(one, licence="mine")), tmp_path / "out", tmp_path / "cache")
     assert len(web.log) == 2
     assert set(everything(tmp_path / "out")) == {"http/files/a.jsonl", "http/source.json", "manifest.json"}
 
 
-def test_warc_by_path_and_by_url(web: Any, tmp_path: Path) -> None:
+def test_warc_by_path_and_by_url(web: WebServer, tmp_path: Path) -> None:
     here = tmp_path / "crawl"
     here.mkdir()
     for name in ("a.warc.gz", "b.warc.wet.gz", "c.wet"):
         (here / name).write_bytes(name.encode())
-    local_one = source("warc", path=str(here / "*"), urls=None)
-    fetched = source("warc", "far", path=None, urls=[download(web, "/x.warc.wet.gz?token=1", b"x")])
-    fetched["urls"][0]["url"] = f"{web.url}/x.warc.wet.gz?token=1"
-    web.script("/x.warc.wet.gz", lambda page: page.file(b"x"))
-    built = build_raw(spec(local_one, fetched), tmp_path / "out", tmp_path / "cache")
+    page = download(web, "/x.warc.wet.gz", b"x")
+    remote = warc("far", urls=(replace(page, url=f"{page.url}?token=1"),))
+    built = build_raw(spec(warc(path=str(here / "*")), remote), tmp_path / "out", tmp_path / "cache")
     assert [entry["name"] for entry in read_json(built.folder / "warc" / "references.json")] == [
         "a.warc.gz", "b.warc.wet.gz", "c.wet"]  # fmt: skip
     assert (built.folder / "far" / "files" / "x.warc.wet.gz").read_bytes() == b"x"
     assert built.counts["sources"]["warc"]["files"] == 3
 
 
-def test_warc_files_must_be_called_so(web: Any, tmp_path: Path) -> None:
+def test_warc_files_must_be_called_so(web: WebServer, tmp_path: Path) -> None:
     (tmp_path / "a.warc.bz2").touch()
-    by_path = source("warc", path=str(tmp_path / "a.*"), urls=None)
-    by_url = source("warc", path=None, urls=[download(web, "/paths.gz", b"x")])
+    by_path = warc(path=str(tmp_path / "a.*"))
+    by_url = warc(urls=(download(web, "/paths.gz", b"x"),))
     for given, name in ((by_path, "a.warc.bz2"), (by_url, "paths.gz")):
         with pytest.raises(
             DataError, match=rf"{name}: .*must end in \.warc, \.wet \(or these with \.gz, \.zst, \.zstd\)"
@@ -231,7 +239,7 @@ REASONS = {
 def test_cleaning_finds_the_planted_truth(tmp_path: Path) -> None:
     sources = {"en": {"kind": "sample", "documents": 300}}
     params = parse({"languages": ["en"], "corpus": {"sources": sources, "validation_fraction": 0.1}}, "here")
-    build_raw(legacy_specs.raw(build_specs.raw_spec(params, "en", Inventory())), tmp_path / "raw", tmp_path / "cache")
+    build_raw(build_specs.raw_spec(params, "en", Inventory()), tmp_path / "raw", tmp_path / "cache")
     build_corpus(
         legacy_specs.corpus(build_specs.corpus_spec(params, "en", Inventory())), tmp_path / "raw", tmp_path / "corpus"
     )

@@ -2,22 +2,26 @@
 
 import io
 import json
-import os
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+import httpx2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from support.dataset_hub import DatasetHub
+from support.raw_specs import raw_spec
+from support.web_server import WebServer
 
-from palimpsest.artifact import read_manifest
+from palimpsest import hub
+from palimpsest.artifact import Manifest, read_manifest
 from palimpsest.errors import DataError
 from palimpsest.raw import dataset_files, http_client
 from palimpsest.raw.build_raw import build_raw
+from palimpsest.settings.sources import HfSource
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NAME = "owner/name"
@@ -42,24 +46,22 @@ FILES = {
 
 
 @pytest.fixture
-def server(hub_server: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+def server(hub_server: DatasetHub, monkeypatch: pytest.MonkeyPatch) -> DatasetHub:
     hub_server.files |= FILES
     monkeypatch.setattr(dataset_files, "BLOCK_BYTES", 1 << 15)
     return hub_server
 
 
-def source(**given: Any) -> dict[str, Any]:
-    shape = {"kind": "hf", "name": "web", "dataset": NAME, "revision": COMMIT, "text": "text", "id": "id"}
-    rest = {"files": "data/fra_Latn/train/*.parquet", "max_documents": None, "max_bytes": None, "licence": None}
-    return shape | rest | {"origin": None, "preset": None} | given
+def source(**settings: Any) -> HfSource:
+    values = {"dataset": NAME, "revision": COMMIT, "files": "data/fra_Latn/train/*.parquet"} | settings
+    return HfSource(kind="hf", name="web", **values)
 
 
-def make(tmp_path: Path, **given: Any) -> Any:
-    spec = {"language": "fr", "sources": [source(**given)], "inventory": {}, "revision": 2}
-    return build_raw(spec, tmp_path / "out", tmp_path / "cache")
+def make(tmp_path: Path, **settings: Any) -> Manifest:
+    return build_raw(raw_spec(source(**settings), language="fr"), tmp_path / "out", tmp_path / "cache")
 
 
-def documents(built: Any) -> list[dict[str, str]]:
+def documents(built: Manifest) -> list[dict[str, str]]:
     packed = b"".join(
         zstandard.ZstdDecompressor().stream_reader(path.open("rb")).read() for path in built.paths("web/part-")
     )
@@ -69,7 +71,7 @@ def documents(built: Any) -> list[dict[str, str]]:
 EXPECTED = [{"id": row["id"], "text": row["text"]} for row in ROWS]
 
 
-def test_a_dataset(server: Any, tmp_path: Path) -> None:
+def test_a_dataset(server: DatasetHub, tmp_path: Path) -> None:
     built = make(tmp_path)
     assert documents(built) == EXPECTED
     record = built.counts["sources"]["web"]
@@ -89,24 +91,10 @@ def test_lines_and_a_name_with_a_space(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [1, 3, 100])
-def test_the_listing_agrees_with_the_hubs_own_client(server: Any, page: int) -> None:
-    """Peer: huggingface_hub, which reads HF_ENDPOINT when it is imported, lists and reads from the same server."""
+def test_the_listing_has_all_files_whatever_the_size_of_its_pages(server: DatasetHub, page: int) -> None:
     server.page = page
-    script = (
-        "import json, sys; from huggingface_hub import HfApi, HfFileSystem; name, commit = sys.argv[1:]\n"
-        "tree = HfApi().list_repo_tree(name, recursive=True, revision=commit, repo_type='dataset')\n"
-        "sizes = {entry.path: entry.size for entry in tree if hasattr(entry, 'size')}\n"
-        "print(json.dumps(sizes))"
-    )
-    told = subprocess.run(
-        [sys.executable, "-c", script, NAME, COMMIT],
-        capture_output=True,
-        check=True,
-        env=os.environ | {"HF_HUB_OFFLINE": "0"},
-    )
-    theirs = json.loads(told.stdout)
-    ours = {file.name: file.bytes for file in dataset_files.dataset(source()).files("**")}
-    assert ours == theirs == {name: len(data) for name, data in FILES.items()}
+    sizes = {file.name: file.bytes for file in dataset_files.dataset_files(source()).list("**")}
+    assert sizes == {name: len(data) for name, data in FILES.items()}
 
 
 @pytest.mark.parametrize(
@@ -120,22 +108,22 @@ def test_the_listing_agrees_with_the_hubs_own_client(server: Any, page: int) -> 
         ("*", ["README.md"]),
     ],
 )  # fmt: skip
-def test_globs_mean_what_they_mean_in_a_folder(server: Any, tmp_path: Path, pattern: str, expected: list[str]) -> None:
+def test_globs_mean_what_they_mean_in_a_folder(
+    server: DatasetHub, tmp_path: Path, pattern: str, expected: list[str]
+) -> None:
     server.files |= {".gitattributes": b"", "data/.hidden/train/x.parquet": b""}
     for name, data in server.files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(data)
-    assert [file.name for file in dataset_files.dataset(source()).files(pattern)] == expected
-    assert dataset_files.dataset(source()).files(pattern) == dataset_files.dataset(source(dataset=str(tmp_path))).files(
-        pattern
-    )
+    hub, folder = (dataset_files.dataset_files(each) for each in (source(), source(dataset="", folder=str(tmp_path))))
+    assert [file.name for file in hub.list(pattern)] == expected
+    assert hub.list(pattern) == folder.list(pattern)
 
 
-def test_only_the_folder_asked_for_is_listed(server: Any) -> None:
-    dataset_files.dataset(source()).files("data/fra_Latn/train/*.parquet")
-    assert all(
-        asked.path.startswith(f"/api/datasets/{NAME}/tree/{COMMIT}/data/fra_Latn/train") for asked in server.web.log
-    )
+def test_only_the_folder_asked_for_is_listed(server: DatasetHub) -> None:
+    dataset_files.dataset_files(source()).list("data/fra_Latn/train/*.parquet")
+    paths = [unquote(asked.path) for asked in server.web.log]
+    assert paths and all(path.startswith(f"/api/datasets/{NAME}/tree/{COMMIT}/data/fra_Latn/train") for path in paths)
 
 
 def busy(page: Any) -> None:
@@ -151,7 +139,7 @@ def another_file(page: Any) -> None:
     page.answer(206, b"x" * (end + 1 - start), Content_Range=f"bytes {start}-{end}/99999")
 
 
-def test_faults_that_pass(server: Any, tmp_path: Path) -> None:
+def test_faults_that_pass(server: DatasetHub, tmp_path: Path) -> None:
     first = "/cdn/data/fra_Latn/train/000_00000.parquet"
     server.faults = {
         f"/api/datasets/{NAME}/tree/{COMMIT}/data/fra_Latn/train": [
@@ -171,7 +159,7 @@ def test_faults_that_pass(server: Any, tmp_path: Path) -> None:
     assert not any(server.faults.values())
 
 
-def test_a_hub_that_is_away_ends_in_one_error_and_the_next_run_goes_on(server: Any, tmp_path: Path) -> None:
+def test_a_hub_that_is_away_ends_in_one_error_and_the_next_run_goes_on(server: DatasetHub, tmp_path: Path) -> None:
     second = "/cdn/data/fra_Latn/train/000_00001.parquet"
     server.faults = {second: [busy] * http_client.ATTEMPTS}
     with pytest.raises(DataError) as error:
@@ -191,7 +179,7 @@ def test_no_server_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         make(tmp_path)
 
 
-def test_a_gated_dataset(server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gated_dataset(server: DatasetHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server.token = "secret"
     with pytest.raises(DataError, match=rf"HF_TOKEN is not set.*ask for access on {server.web.url}/datasets/{NAME}"):
         make(tmp_path)
@@ -204,15 +192,39 @@ def test_a_gated_dataset(server: Any, tmp_path: Path, monkeypatch: pytest.Monkey
     assert not any(b"secret" in path.read_bytes() for path in built.folder.rglob("*") if path.is_file())
 
 
-def test_the_token_stays_with_the_hub(server: Any, web: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store of files is another host; it is asked without the token."""
-    server.token = "secret"
+def test_the_token_stays_with_the_hub(
+    server: DatasetHub, web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store of files and the next page of a listing are on another host, which is asked without the token."""
+    server.token, server.token_host, server.page = "secret", "localhost", 1
     monkeypatch.setenv("HF_TOKEN", "secret")
-    host = server.web.url.replace("127.0.0.1", "localhost")
-    monkeypatch.setenv("HF_ENDPOINT", host)
-    make(tmp_path)
-    assert all("authorization" not in asked.headers for asked in web.log if asked.path.startswith("/cdn/"))
-    assert any("authorization" in asked.headers for asked in web.log)
+    monkeypatch.setenv("HF_ENDPOINT", web.url.replace("127.0.0.1", "localhost"))
+    assert documents(make(tmp_path)) == EXPECTED
+    hosts = {asked.headers["host"].partition(":")[0] for asked in web.log if "authorization" in asked.headers}
+    assert hosts == {"localhost"}
+    elsewhere = [asked.path for asked in web.log if asked.headers["host"].startswith("127.0.0.1")]
+    assert any("cursor=" in path for path in elsewhere) and any(path.startswith("/cdn/") for path in elsewhere)
+
+
+@pytest.mark.usefixtures("server")
+def test_no_token_of_an_earlier_login_is_sent(web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "token").write_text("hf_left_by_a_login")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
+    assert documents(make(tmp_path)) == EXPECTED
+    assert not any("authorization" in asked.headers for asked in web.log)
+
+
+def test_https_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
+    with pytest.raises(DataError, match=r"http://mirror\.example/x: the hub leads from https to http"):
+        hub._protect(httpx2.Request("GET", "http://mirror.example/x"))
+
+
+@pytest.mark.usefixtures("server")
+def test_offline_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match=rf"{NAME}@.*offline mode is enabled"):
+        make(tmp_path)
 
 
 @pytest.mark.usefixtures("server")
@@ -231,14 +243,14 @@ def test_what_is_not_there(tmp_path: Path, given: dict[str, str], told: str) -> 
         make(tmp_path, **given)
 
 
-def test_a_server_that_sends_no_ranges(server: Any, tmp_path: Path) -> None:
+def test_a_server_that_sends_no_ranges(server: DatasetHub, tmp_path: Path) -> None:
     name = "data/fra_Latn/train/000_00000.parquet"
     server.faults = {f"/cdn/{name}": [lambda page: page.answer(200, FILES[name])]}
     with pytest.raises(DataError, match="does not send ranges"):
         make(tmp_path)
 
 
-def test_no_card_is_no_licence(server: Any, tmp_path: Path) -> None:
+def test_no_card_is_no_licence(server: DatasetHub, tmp_path: Path) -> None:
     del server.files["README.md"]
     make(tmp_path)
     assert read_manifest(tmp_path / "out", "raw").counts["sources"]["web"]["licence"] is None

@@ -70,9 +70,9 @@ def test_lines_that_are_no_record_are_kept_as_they_are() -> None:
 
 @pytest.mark.parametrize("value", [None, 5, 1.5, True, [], {"a": 1}, ""])
 def test_what_is_no_text_stays_what_it_is(value: Any) -> None:
-    tally = RecordStatistics()
-    (line,) = read_records(io.BytesIO(lines([{"key": "a", "body": value}])), "a.jsonl", "body", "key", tally)
-    assert json.loads(line) == {"id": "a", "text": value} and tally.texts == 0
+    statistics = RecordStatistics()
+    (line,) = read_records(io.BytesIO(lines([{"key": "a", "body": value}])), "a.jsonl", "body", "key", statistics)
+    assert json.loads(line) == {"id": "a", "text": value} and statistics.texts == 0
     (line,) = read(lines([{"key": "a"}]), "a.jsonl")
     assert json.loads(line) == {"id": "a", "text": None}
 
@@ -131,9 +131,9 @@ WHOLE = parquet(pa.table({"body": [f"text {n} " * 50 for n in range(2000)]}), wr
 @pytest.mark.parametrize(
     ("name", "data", "told"),
     [
-        ("a.parquet", WHOLE[:-1000], "a.parquet: not a whole Parquet file"),
-        ("a.parquet", b"", "a.parquet: not a whole Parquet file"),
-        ("a.parquet", WHOLE[:2000] + bytes([WHOLE[2000] ^ 1]) + WHOLE[2001:], "a.parquet: .*after row"),
+        ("a.parquet", WHOLE[:-1000], "a.parquet: not a complete Parquet file"),
+        ("a.parquet", b"", "a.parquet: not a complete Parquet file"),
+        ("a.parquet", WHOLE[:2000] + bytes([WHOLE[2000] ^ 1]) + WHOLE[2001:], "a.parquet: .*after record"),
         ("a.parquet", parquet(pa.table({"content": ["x"]})), "no column 'body' for the text; it has content"),
         ("a.parquet", parquet(pa.table({"body": [1]})), "column 'body' holds int64, expected strings"),
         ("a.jsonl.gz", gzip.compress(b"{}\n" * 99, mtime=0)[:-5], "a.jsonl.gz: cut short at byte"),

@@ -9,19 +9,24 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from support.raw_specs import raw_spec
 
 from palimpsest.artifact import read_json
+from palimpsest.codec import encode
 from palimpsest.errors import DataError
 from palimpsest.raw import dataset_source, parts
 from palimpsest.raw.build_raw import build_raw
+from palimpsest.settings.sources import HfSource
+from palimpsest.specs.data import RawSpec
 
 Lines = list[dict[str, Any]]
 ROWS: Lines = [{"key": f"doc-{n}", "body": f"Text {n}: «é» 日本\nline", "url": f"u{n}"} for n in range(9)]
@@ -29,14 +34,13 @@ FORMATS = ["data/train-*.parquet", "data/plain-*.jsonl", "data/gzip-*.jsonl.gz",
 EXPECTED = [{"id": row["key"], "text": row["body"]} for row in ROWS]
 
 
-def hf(folder: Path | str, **source: Any) -> dict[str, Any]:
-    shape = {"kind": "hf", "name": "web", "dataset": str(folder), "revision": None, "text": "body", "id": "key"}
-    rest = {"files": FORMATS[0], "max_documents": None, "max_bytes": None, "licence": None, "origin": None}
-    return shape | rest | {"preset": None} | source
+def hf(folder: Path, **settings: Any) -> HfSource:
+    values = {"folder": str(folder), "text": "body", "id": "key", "files": FORMATS[0]} | settings
+    return HfSource(kind="hf", name="web", **values)
 
 
-def spec(*sources: dict[str, Any]) -> dict[str, Any]:
-    return {"language": "en", "sources": list(sources), "inventory": {"web": "hash of its files"}, "revision": 2}
+def spec(source: HfSource, inventory: str = "hash of its files") -> RawSpec:
+    return raw_spec(source, inventory={"web": inventory})
 
 
 def unpack(path: Path) -> Lines:
@@ -77,7 +81,7 @@ def test_a_folder_of_the_hubs_layout(folder: Path, tmp_path: Path, pattern: str)
     assert set(built.files) == {f"web/{path.name}" for path in web.iterdir()}
     for path in built.folder.rglob("*"):
         assert path.is_dir() or str(tmp_path).encode() not in path.read_bytes()
-    assert "dataset" not in built.params["sources"][0]
+    assert built.params["sources"][0]["dataset"] == "" and "folder" not in built.params["sources"][0]
 
 
 def test_the_licence_given_goes_before_the_cards(folder: Path, tmp_path: Path) -> None:
@@ -116,8 +120,13 @@ def test_only_what_shapes_the_parts_is_read_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    rows = dataset_source.read_records
-    monkeypatch.setattr(dataset_source, "read_records", lambda *given: (read.append(given[1]), rows(*given))[1])
+    honest = dataset_source.read_records
+
+    def read_records(file: BinaryIO, name: str, *rest: Any) -> Iterator[bytes]:
+        read.append(name)
+        return honest(file, name, *rest)
+
+    monkeypatch.setattr(dataset_source, "read_records", read_records)
     first = build_raw(spec(hf(folder)), tmp_path / "out", tmp_path / "cache")
     assert len(read) == 2
     again = build_raw(spec(hf(folder, origin="told later")), tmp_path / "out", tmp_path / "cache")
@@ -126,7 +135,7 @@ def test_only_what_shapes_the_parts_is_read_again(
     mended = build_raw(spec(hf(folder)), tmp_path / "out", tmp_path / "cache")
     assert read[2:] == ["data/train-00001-of-00002.parquet"] and mended.digest == first.digest
     build_raw(spec(hf(folder, id="url")), tmp_path / "out", tmp_path / "cache")
-    build_raw(spec(hf(folder, id="url")) | {"inventory": {"web": "other"}}, tmp_path / "out", tmp_path / "cache")
+    build_raw(spec(hf(folder, id="url"), "other"), tmp_path / "out", tmp_path / "cache")
     assert len(read) == 7
 
 
@@ -150,10 +159,10 @@ def test_a_torn_journal_and_a_lost_part(folder: Path, tmp_path: Path) -> None:
         ({"text": "content"}, ["'content'", "key, body, url", "set the source's text"]),
         ({"text": "content", "files": "data/plain-*.jsonl"}, ["'content'", "key, body, url", "check text"]),
         ({"files": "data/valid-*.parquet"}, ["'data/valid-*.parquet' matches none", "check files"]),
-        ({"files": "data/broken.parquet"}, ["data/broken.parquet", "not a whole Parquet file"]),
+        ({"files": "data/broken.parquet"}, ["data/broken.parquet", "not a complete Parquet file"]),
         ({"files": "data/broken.jsonl"}, ["data/broken.jsonl", "check text"]),
         ({"files": "data/broken.jsonl.gz"}, ["data/broken.jsonl.gz: cut short"]),
-        ({"files": "data/broken.jsonl.zst"}, ["data/broken.jsonl.zst: damaged near byte 0"]),
+        ({"files": "data/broken.jsonl.zst"}, ["data/broken.jsonl.zst: corrupt near byte 0"]),
         ({"files": "README.md"}, ["README.md: unknown file type"]),
     ],
 )
@@ -172,17 +181,19 @@ def test_a_wrong_column_is_seen_before_all_is_read(folder: Path, tmp_path: Path)
     for number in (2, 3):
         (folder / "data" / f"plain-{number}.jsonl").write_bytes(b'{"other": 1}\n' * 1500)
     (folder / "data" / "plain-4.jsonl.gz").write_bytes(b"not read")
-    with pytest.raises(DataError, match=r"no row of .* has text under 'content'"):
+    with pytest.raises(DataError, match=r"no record of .* has text under 'content'"):
         build_raw(spec(hf(folder, text="content", files="data/plain-[234]*")), tmp_path / "out", tmp_path / "cache")
 
 
 PROCESS = """
 import json, sys
 from pathlib import Path
+from palimpsest import codec
 from palimpsest.raw import parts
 from palimpsest.raw.build_raw import build_raw
+from palimpsest.specs.data import RawSpec
 parts.PART_BYTES = 150_000
-build_raw(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[2] + ".cache"))
+build_raw(codec.decode(RawSpec, json.loads(sys.argv[1]), "spec"), Path(sys.argv[2]), Path(sys.argv[2] + ".cache"))
 """
 
 
@@ -197,7 +208,7 @@ def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path: Path, monkeypatch
     asked = spec(hf(tmp_path / "set", max_bytes=23_456_789))
     monkeypatch.setattr(parts, "PART_BYTES", 150_000)
     whole = everything(build_raw(asked, tmp_path / "whole", tmp_path / "cache").folder)
-    command = [sys.executable, "-c", PROCESS, json.dumps(asked), str(tmp_path / "out")]
+    command = [sys.executable, "-c", PROCESS, json.dumps(encode(asked)), str(tmp_path / "out")]
     journal = tmp_path / "out" / "web" / dataset_source.JOURNAL
     when, kills = random.Random(7), 0
 

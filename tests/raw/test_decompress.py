@@ -57,7 +57,7 @@ def test_every_cut_is_seen(name: str) -> None:
 def test_what_lies_before_a_damage_is_given(name: str) -> None:
     whole = PACK[name](TEXT[:20_000]) + PACK[name](TEXT[20_000:])
     found, message = readable(whole + b"no frame", name)
-    assert found == TEXT and f"{name}: damaged near byte " in message
+    assert found == TEXT and f"{name}: corrupt near byte " in message
     near = int(message.partition("near byte ")[2].split()[0])
     assert 0 <= len(whole) - near < 1024
 
@@ -66,7 +66,7 @@ def test_a_checksum_is_heeded() -> None:
     for name, pack in {"a.gz": gzip.compress, "a.zst": zstandard.ZstdCompressor(write_checksum=True).compress}.items():
         flipped = bytearray(pack(TEXT))
         flipped[-3] ^= 1
-        assert "damaged near byte" in readable(bytes(flipped), name)[1]
+        assert "corrupt near byte" in readable(bytes(flipped), name)[1]
 
 
 @pytest.mark.parametrize("name", ["a.gz", "a.zst"])

@@ -13,24 +13,26 @@ from typing import Any
 
 import pytest
 import requests
+from support.web_server import WebServer
 
 from palimpsest.errors import DataError
 from palimpsest.raw import http_client
-from palimpsest.raw.download import download_files
+from palimpsest.raw.download import DownloadedFile, download_files
+from palimpsest.settings.sources import Download
 
 DATA = random.Random(1).randbytes(900_000)
 SHA = hashlib.sha256(DATA).hexdigest()
 pytestmark = pytest.mark.usefixtures("impatient")
 
 
-def given(url: str, sha256: str = SHA, name: str | None = None) -> list[dict[str, Any]]:
-    return [{"url": url, "sha256": sha256, "name": name}]
+def given(url: str, sha256: str = SHA) -> list[Download]:
+    return [Download(url=url, sha256=sha256)]
 
 
-def test_a_whole_file(web: Any, tmp_path: Path) -> None:
+def test_a_whole_file(web: WebServer, tmp_path: Path) -> None:
     url = web.script("/a/b%20c.jsonl", lambda page: page.file(DATA))
     assert download_files(given(url), tmp_path) == [
-        {"url": url, "sha256": SHA, "name": "b c.jsonl", "bytes": len(DATA)}
+        DownloadedFile(url=url, sha256=SHA, name="b c.jsonl", bytes=len(DATA))
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["b c.jsonl"]
     assert (tmp_path / "b c.jsonl").read_bytes() == DATA
@@ -45,7 +47,7 @@ def test_a_whole_file(web: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("etag", ['"one"', None])
-def test_a_cut_connection_goes_on_where_it_ended(web: Any, tmp_path: Path, etag: str | None) -> None:
+def test_a_cut_connection_goes_on_where_it_ended(web: WebServer, tmp_path: Path, etag: str | None) -> None:
     cuts = [300_000, 200_000]
     url = web.script("/f", *(lambda page, cut=cut: page.file(DATA, cut=cut, etag=etag) for cut in (*cuts, None)))
     download_files(given(url), tmp_path)
@@ -55,7 +57,7 @@ def test_a_cut_connection_goes_on_where_it_ended(web: Any, tmp_path: Path, etag:
     assert sum(asked.sent for asked in web.log) == len(DATA)
 
 
-def test_a_server_without_ranges_is_asked_again_from_the_beginning(web: Any, tmp_path: Path) -> None:
+def test_a_server_without_ranges_is_asked_again_from_the_beginning(web: WebServer, tmp_path: Path) -> None:
     url = web.script(
         "/f", lambda page: page.answer(200, DATA[:400_000], length=len(DATA)), lambda page: page.answer(200, DATA)
     )
@@ -64,7 +66,7 @@ def test_a_server_without_ranges_is_asked_again_from_the_beginning(web: Any, tmp
     assert [asked.range for asked in web.log] == [None, "bytes=400000-"]
 
 
-def test_a_server_that_always_cuts_is_given_up(web: Any, tmp_path: Path) -> None:
+def test_a_server_that_always_cuts_is_given_up(web: WebServer, tmp_path: Path) -> None:
     url = web.script("/f", lambda page: page.answer(200, DATA[:400_000], length=len(DATA)))
     with pytest.raises(DataError, match=r"gave up after 7 attempts") as error:
         download_files(given(url), tmp_path)
@@ -74,7 +76,7 @@ def test_a_server_that_always_cuts_is_given_up(web: Any, tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == [".f.part"]
 
 
-def test_progress_renews_patience(web: Any, tmp_path: Path) -> None:
+def test_progress_renews_patience(web: WebServer, tmp_path: Path) -> None:
     """More cuts than attempts, each after some more bytes."""
     url = web.script("/f", lambda page: page.file(DATA, cut=70_000))
     download_files(given(url), tmp_path)
@@ -94,14 +96,14 @@ def chunked(pieces: list[bytes], whole: bool) -> Any:
     return page
 
 
-def test_an_answer_of_unknown_length(web: Any, tmp_path: Path) -> None:
+def test_an_answer_of_unknown_length(web: WebServer, tmp_path: Path) -> None:
     pieces = [DATA[start : start + 70_000] for start in range(0, len(DATA), 70_000)]
     url = web.script("/f", chunked(pieces[:5], whole=False), chunked(pieces, whole=True))
     download_files(given(url), tmp_path)
     assert (tmp_path / "f").read_bytes() == DATA and web.log[1].range == "bytes=350000-"
 
 
-def test_a_stall_is_left(web: Any, tmp_path: Path) -> None:
+def test_a_stall_is_left(web: WebServer, tmp_path: Path) -> None:
     def stall(page: Any) -> None:
         page.answer(200, DATA[:250_000], length=len(DATA))
         page.wfile.flush()
@@ -114,14 +116,14 @@ def test_a_stall_is_left(web: Any, tmp_path: Path) -> None:
     assert (tmp_path / "f").read_bytes() == DATA and web.log[1].range == "bytes=250000-"
 
 
-def test_a_length_that_is_too_long_does_not_hide_a_whole_file(web: Any, tmp_path: Path) -> None:
+def test_a_length_that_is_too_long_does_not_hide_a_whole_file(web: WebServer, tmp_path: Path) -> None:
     url = web.script("/f", lambda page: page.answer(200, DATA, length=len(DATA) + 1000))
     download_files(given(url), tmp_path)
     assert (tmp_path / "f").read_bytes() == DATA and len(web.log) == 1
 
 
 @pytest.mark.parametrize("sent", [DATA[:-1] + b"!", DATA[:500_000], DATA + b"more", b""])
-def test_wrong_bytes_are_refused(web: Any, tmp_path: Path, sent: bytes) -> None:
+def test_wrong_bytes_are_refused(web: WebServer, tmp_path: Path, sent: bytes) -> None:
     url = web.script("/f", lambda page: page.answer(200, sent))
     with pytest.raises(DataError) as error:
         download_files(given(url), tmp_path)
@@ -130,19 +132,19 @@ def test_wrong_bytes_are_refused(web: Any, tmp_path: Path, sent: bytes) -> None:
     assert list(tmp_path.iterdir()) == [] and len(web.log) == 1
 
 
-def test_a_length_that_is_too_short_is_wrong_bytes(web: Any, tmp_path: Path) -> None:
+def test_a_length_that_is_too_short_is_wrong_bytes(web: WebServer, tmp_path: Path) -> None:
     url = web.script("/f", lambda page: page.answer(200, DATA, length=1000))
     with pytest.raises(DataError, match=hashlib.sha256(DATA[:1000]).hexdigest()):
         download_files(given(url), tmp_path)
 
 
-def test_a_refusal_is_final(web: Any, tmp_path: Path) -> None:
+def test_a_refusal_is_final(web: WebServer, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"/none: status 404 Not Found; check the address"):
         download_files(given(web.url + "/none"), tmp_path)
     assert len(web.log) == 1
 
 
-def test_busy_servers_are_waited_for(web: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_servers_are_waited_for(web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
     monkeypatch.setattr(http_client.time, "sleep", waits.append)
     busy = [
@@ -153,11 +155,11 @@ def test_busy_servers_are_waited_for(web: Any, tmp_path: Path, monkeypatch: pyte
     ]
     url = web.script("/f", *busy, lambda page: page.file(DATA))
     download_files(given(url), tmp_path)
-    assert waits == [0.005, 3.0, 0.02, http_client.LONGEST_ASKED_S]
+    assert waits == [0.005, 3.0, 0.02, http_client.LONGEST_RETRY_AFTER_S]
 
 
 @pytest.mark.parametrize("etag", [True, False])
-def test_a_file_that_changes_between_attempts(web: Any, tmp_path: Path, etag: bool) -> None:
+def test_a_file_that_changes_between_attempts(web: WebServer, tmp_path: Path, etag: bool) -> None:
     old, new = random.Random(2).randbytes(len(DATA)), DATA
     url = web.script(
         "/f",
@@ -169,7 +171,7 @@ def test_a_file_that_changes_between_attempts(web: Any, tmp_path: Path, etag: bo
     assert len(web.log) == (2 if etag else 3)
 
 
-def test_a_tag_that_changes_behind_a_deaf_server(web: Any, tmp_path: Path) -> None:
+def test_a_tag_that_changes_behind_a_deaf_server(web: WebServer, tmp_path: Path) -> None:
     """It answers If-Range with a piece of the new file."""
     old = random.Random(2).randbytes(len(DATA))
 
@@ -183,7 +185,7 @@ def test_a_tag_that_changes_behind_a_deaf_server(web: Any, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("left", [DATA + b"more", DATA[:1000] + b"x" * (len(DATA) - 1000), DATA[:7]])
-def test_what_an_earlier_run_left(web: Any, tmp_path: Path, left: bytes) -> None:
+def test_what_an_earlier_run_left(web: WebServer, tmp_path: Path, left: bytes) -> None:
     (tmp_path / ".f.part").write_bytes(left)
     url = web.script("/f", lambda page: page.file(DATA))
     download_files(given(url), tmp_path)
@@ -191,34 +193,34 @@ def test_what_an_earlier_run_left(web: Any, tmp_path: Path, left: bytes) -> None
     assert web.log[0].range == f"bytes={len(left)}-"
 
 
-def test_another_piece_than_asked_for(web: Any, tmp_path: Path) -> None:
-    wrong = {"Content_Range": f"bytes 5-{len(DATA) - 1}/{len(DATA)}"}
+def test_another_piece_than_asked_for(web: WebServer, tmp_path: Path) -> None:
+    wrong = f"bytes 5-{len(DATA) - 1}/{len(DATA)}"
     url = web.script(
-        "/f", lambda page: page.file(DATA, cut=9), lambda page: page.answer(206, DATA[5:], **wrong),
+        "/f", lambda page: page.file(DATA, cut=9), lambda page: page.answer(206, DATA[5:], Content_Range=wrong),
         lambda page: page.file(DATA),
     )  # fmt: skip
     download_files(given(url), tmp_path)
     assert (tmp_path / "f").read_bytes() == DATA
 
 
-def test_bytes_are_kept_as_they_are_sent(web: Any, tmp_path: Path) -> None:
+def test_bytes_are_kept_as_they_are_sent(web: WebServer, tmp_path: Path) -> None:
     packed = gzip.compress(DATA[:1000])
     url = web.script("/f.gz", lambda page: page.answer(200, packed, Content_Encoding="gzip"))
     download_files(given(url, hashlib.sha256(packed).hexdigest()), tmp_path)
     assert (tmp_path / "f.gz").read_bytes() == packed and web.log[0].headers["accept-encoding"] == "identity"
 
 
-def test_redirects(web: Any, tmp_path: Path) -> None:
+def test_redirects(web: WebServer, tmp_path: Path) -> None:
     web.script("/real", lambda page: page.file(DATA))
     url = web.script("/moved.txt", lambda page: page.answer(302, b"", Location="/real"))
-    assert download_files(given(url), tmp_path)[0]["name"] == "moved.txt"
+    assert download_files(given(url), tmp_path)[0].name == "moved.txt"
     loop = web.script("/loop", lambda page: page.answer(302, b"", Location="/loop"))
     with pytest.raises(DataError, match=r"redirects"):
         download_files(given(loop), tmp_path)
 
 
 @pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/x", "data:text/plain,x"])
-def test_redirects_to_other_schemes_are_not_followed(web: Any, tmp_path: Path, target: str) -> None:
+def test_redirects_to_other_schemes_are_not_followed(web: WebServer, tmp_path: Path, target: str) -> None:
     url = web.script("/f", lambda page: page.answer(302, b"", Location=target))
     with pytest.raises(DataError, match=rf"redirects from http to {target.partition(':')[0]}"):
         download_files(given(url), tmp_path)
@@ -241,14 +243,14 @@ def test_https_is_not_left() -> None:
 @pytest.mark.parametrize(
     "last", ["", "..", "%2e%2e", "..%2Fup", "a%2Fb", "a%5Cb", ".hidden", "a%00b", "a%0Ab", "x" * 300, "%E2%80%AEexe"]
 )
-def test_names_that_are_none(web: Any, tmp_path: Path, last: str) -> None:
+def test_names_that_are_none(web: WebServer, tmp_path: Path, last: str) -> None:
     with pytest.raises(DataError, match="name"):
         download_files(given(f"{web.url}/folder/{last}"), tmp_path / "files")
     assert web.log == []
     assert not (tmp_path / "files").exists()
 
 
-def test_no_name_twice(web: Any, tmp_path: Path) -> None:
+def test_no_name_twice(web: WebServer, tmp_path: Path) -> None:
     urls = [*given(f"{web.url}/a/f.txt"), *given(f"{web.url}/b/f.txt")]
     with pytest.raises(DataError, match=r"/b/f\.txt: .*/a/f\.txt is called 'f\.txt' too"):
         download_files(urls, tmp_path)
@@ -258,13 +260,14 @@ PROCESS = """
 import sys
 from pathlib import Path
 from palimpsest.raw.download import download_files
-download_files([{"url": sys.argv[1], "sha256": sys.argv[2], "name": None}], Path(sys.argv[3]))
+from palimpsest.settings.sources import Download
+download_files([Download(url=sys.argv[1], sha256=sys.argv[2])], Path(sys.argv[3]))
 """
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_a_killed_download_fetches_only_the_rest(web: Any, tmp_path: Path, seed: int) -> None:
+def test_a_killed_download_fetches_only_the_rest(web: WebServer, tmp_path: Path, seed: int) -> None:
     data = random.Random(seed).randbytes(8_000_000)
     sha = hashlib.sha256(data).hexdigest()
     kill_at = random.Random(seed).randrange(1_000_000, 6_000_000)

@@ -52,7 +52,9 @@ def test_what_is_given_goes_before_a_preset() -> None:
 def needed_and_there(values: dict[str, Any]) -> tuple[int, float]:
     """New tokens of a stage, and the fewest that its source gives: 60 % kept, 4.2 bytes of text a token."""
     params = parse(values, "here")
-    size = {source.max_bytes for language in params.languages for source in params.corpus.sources[language]}
+    sources = [source for language in params.languages for source in params.corpus.sources[language]]
+    size = [source.max_bytes for source in sources if source.max_bytes is not None]
+    assert len(size) == len(sources)
     train = params.train
     return train.steps * train.batch_size * train.context_length, 0.6 * min(size) / 4.2
 

@@ -72,16 +72,16 @@ def test_language_file_is_rich_and_every_slot_has_its_form(code: str) -> None:
     told = list(templates(lang))
     assert len({template.source for template in told}) >= 120
     assert len(lang.scenes) >= 12
-    for table in ("name", "trade", "town", "animal", "food", "thing", "place"):
-        assert len(lang.tables[table]) >= 30
+    for name in ("name", "trade", "town", "animal", "food", "thing", "place"):
+        assert len(lang.tables[name]) >= 30
     for name, table in lang.tables.items():
         assert len({tuple(sorted(entry.items())) for entry in table}) == len(table), f"{name} repeats a word"
     for template in told:
         for key, form in template.slots:
             last = key.rpartition(".")[2].rstrip("23")
-            table = "name" if last in ("a", "b", "c", "d", "p") else last
-            for entry in () if key == "ab" else lang.tables[table]:
-                assert form in entry, f"{template.source}: {table} {entry} has no form {form!r}"
+            word_class = "name" if last in ("a", "b", "c", "d", "p") else last
+            for entry in () if key == "ab" else lang.tables[word_class]:
+                assert form in entry, f"{template.source}: {word_class} {entry} has no form {form!r}"
 
 
 def test_template_errors_name_the_template() -> None:

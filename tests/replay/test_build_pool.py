@@ -20,6 +20,8 @@ from palimpsest.replay.samplers import (
     new_sequences,
 )
 from palimpsest.replay.schedule import Schedule
+from palimpsest.settings.replay import Accounting, ReplayShare, ReplaySpec, Scope
+from palimpsest.specs.data import NewText, PastText, PoolSpec
 from palimpsest.tokens.sequences import Sequences
 from palimpsest.train.data import Batches
 
@@ -96,21 +98,28 @@ def test_an_order_shuffles_each_epoch_anew_and_differs_by_language_and_seed():
         assert not np.array_equal(other(np.arange(50)), epochs[0])
 
 
-def spec(**changes):
-    past = [
-        {"language": "en", "budget": 24, "rate": "0", "accounting": "add"},
-        {"language": "fr", "budget": 24, "rate": "0.25", "accounting": "replace"},
-    ]
-    values = {
-        "stage": 3,
-        "seed": 1,
-        "language": "de",
-        "context_length": CONTEXT,
-        "batch_size": BATCH,
-        "budget": 24,
-        "past": past,
-    }
-    return values | {"rate": "0.25", "accounting": "add", "scope": "past", "revision": 1} | changes
+def share(rate: str, accounting: Accounting = "add") -> ReplayShare:
+    return ReplayShare(rate=Decimal(rate), accounting=accounting)
+
+
+PAST = (
+    PastText(language="en", sequences=24, replay=None),
+    PastText(language="fr", sequences=24, replay=share("0.25", "replace")),
+)
+
+
+def spec(
+    scope: Scope = "past", capacity: int | None = None, stage: int = 3, past: tuple[PastText, ...] = PAST
+) -> PoolSpec:
+    return PoolSpec(
+        stage=stage,
+        seed=1,
+        context_length=CONTEXT,
+        batch_size=BATCH,
+        new=NewText(language="de", sequences=24),
+        past=past,
+        replay=ReplaySpec(rate=Decimal("0.25"), scope=scope, capacity=capacity),
+    )
 
 
 def test_build_and_load(tokens, tmp_path):
@@ -122,11 +131,7 @@ def test_build_and_load(tokens, tmp_path):
     sequences = {language: Sequences(folder, "train", CONTEXT) for language, folder in tokens.items()}
     loaded = open_pool(tmp_path, sequences)
     by_hand = UniformSampler(
-        [
-            OrderPrefix(SequenceOrder("en", len(sequences["en"]), 1), 24),
-            OrderPrefix(SequenceOrder("fr", len(sequences["fr"]), 1), 18),
-        ],
-        0,
+        [prefix("en", len(sequences["en"]), 24, seed=1), prefix("fr", len(sequences["fr"]), 18, seed=1)], 0
     )
     assert sorted(draws(loaded, 42)) == sorted(draws(by_hand, 42))
 
@@ -166,7 +171,7 @@ def test_a_reservoir_is_carried_from_stage_to_stage(tokens, sequences, tmp_path)
     """What the third stage holds of the first language, the second held too."""
     held = {}
     for stage in (2, 3):
-        asked = spec(stage=stage, past=spec()["past"][: stage - 1], scope="capacity", capacity=15)
+        asked = spec("capacity", 15, stage=stage, past=PAST[: stage - 1])
         build_pool(asked, tokens, tmp_path / str(stage))
         held[stage] = set(draws(open_pool(tmp_path / str(stage), sequences), 15))
     assert 0 < len([draw for draw in held[3] if draw[0] == 0]) < 15
@@ -199,7 +204,15 @@ def stage_spec(replay):
 def test_only_what_was_trained_on_before_is_replayed_and_no_held_out_text(tokens, tmp_path, scope):
     replay = {"rate": "0.4", "accounting": "add", "scope": scope, "capacity": 7 if scope == "capacity" else None}
     asked = stage_spec(replay)
-    of_pool = {key: asked[key] for key in ("stage", "seed", "past")} | asked["train"] | asked["new"][0] | replay
+    of_pool = PoolSpec(
+        stage=2,
+        seed=1,
+        context_length=CONTEXT,
+        batch_size=BATCH,
+        new=NewText(language="fr", sequences=40),
+        past=(PastText(language="en", sequences=12, replay=None),),
+        replay=ReplaySpec(rate=Decimal("0.4"), scope=scope, capacity=replay["capacity"]),
+    )
     build_pool(of_pool, {"en": tokens["en"]}, tmp_path)
     batches = Batches(asked, tokens, tmp_path)
     before = stage_spec(None) | {"stage": 1, "new": [{"language": "en", "budget": 12}], "past": []}
@@ -219,10 +232,10 @@ def test_only_what_was_trained_on_before_is_replayed_and_no_held_out_text(tokens
 
 def test_seen_draws_are_uniform_over_past_and_own_sequences():
     """The last replayed ordinal of batch 5, over many seeds: 60, 40 and 20 of the past, 15 of the stage itself."""
-    schedule = Schedule.for_budget(24, batch_size=BATCH, replay_rate=Decimal("0.25"), accounting="add")
+    schedule = Schedule.for_budget(24, batch_size=BATCH, replay=share("0.25"))
     ordinal = np.array([schedule.batch(5).replayed.stop - 1])
     assert schedule.new_before(ordinal) == [15]
-    counts = {}
+    counts: dict[tuple[int, int], int] = {}
     for seed in range(5000):
         own = new_sequences([OrderPrefix(SequenceOrder("ar", 300, seed), schedule.new)], seed, 4)
         sampler = SeenSampler(prefixes(), derive_key(seed, "pool"), own, schedule)
@@ -236,7 +249,7 @@ def test_seen_draws_are_uniform_over_past_and_own_sequences():
 
 
 def test_seen_is_a_pure_function_of_the_ordinal(tokens, sequences, tmp_path):
-    build_pool(spec(scope="seen", language="de"), tokens, tmp_path)
+    build_pool(spec(scope="seen"), tokens, tmp_path)
     loaded = open_pool(tmp_path, sequences)
     whole = draws(loaded, 7)
     assert [draws_at(open_pool(tmp_path, sequences), at) for at in reversed(range(7))] == whole[::-1]

@@ -9,13 +9,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palimpsest.replay.schedule import Accounting, Schedule
+from palimpsest.replay.schedule import Schedule
+from palimpsest.settings.replay import Accounting, ReplayShare
 
 rates = st.decimals(0, "0.95", places=4).map(str)
 
 
 def schedule(budget: int, batch_size: int, rate: str, accounting: Accounting) -> Schedule:
-    return Schedule.for_budget(budget, batch_size=batch_size, replay_rate=Decimal(rate), accounting=accounting)
+    replay = ReplayShare(rate=Decimal(rate), accounting=accounting)
+    return Schedule.for_budget(budget, batch_size=batch_size, replay=replay)
+
+
+def test_without_replay_all_sequences_are_new():
+    stage = Schedule.for_budget(10, batch_size=4, replay=None)
+    assert (stage.steps, stage.new, stage.replayed) == (3, 10, 0)
 
 
 @given(rate=rates, batch=st.integers(1, 40), budget=st.integers(1, 300))

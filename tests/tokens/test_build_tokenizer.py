@@ -15,17 +15,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.corpus_folder import write_corpus
+from support.data_specs import tokenizer_spec
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from palimpsest.artifact import read_json, read_manifest
+from palimpsest import codec
+from palimpsest.artifact import read_json, read_manifest, write_json
 from palimpsest.errors import ArtifactError, DataError
 from palimpsest.tokens.build_tokenizer import build_tokenizer
 from palimpsest.tokens.byte_level import end_of_text, token_bytes
 from palimpsest.tokens.corpus_reader import read_texts
 from palimpsest.tokens.encoders import ReferenceEncoder
 from palimpsest.tokens.tokenizer_sample import count_words, training_sample
-
-Spec = Callable[..., dict[str, Any]]
 
 
 def bytes_of(encoder: ReferenceEncoder, sizes: np.ndarray, text: str) -> int:
@@ -62,7 +63,7 @@ def test_special_looking_text_is_text(trained: Path) -> None:
     assert 0 in plain.encode("a<|endoftext|>b").ids  # so the test could fail
 
 
-def test_the_manifest_tells_the_truth(trained: Path, corpora: dict[str, Path], make_spec: Spec) -> None:
+def test_the_manifest_tells_the_truth(trained: Path, corpora: dict[str, Path]) -> None:
     manifest = read_manifest(trained, "tokenizer")
     written = Tokenizer.from_file(str(trained / "tokenizer.json"))
     assert manifest.counts["vocab_size"] == written.get_vocab_size() == 700
@@ -75,7 +76,7 @@ def test_the_manifest_tells_the_truth(trained: Path, corpora: dict[str, Path], m
     assert fertility["tokens_per_byte"] == pytest.approx(
         tokens / sum(len(text.encode()) for text in held_out), abs=1e-6
     )
-    assert set(manifest.counts["fertility"]) == set(make_spec()["languages"])
+    assert set(manifest.counts["fertility"]) == set(tokenizer_spec().languages)
 
 
 @pytest.mark.parametrize(
@@ -93,33 +94,29 @@ def test_where_text_is_cut(trained: Path, text: str, pieces: list[str]) -> None:
     assert [text[start:end] for _, (start, end) in split.pre_tokenize_str(text)] == pieces
 
 
-def test_training_is_deterministic(trained: Path, corpora: dict[str, Path], tmp_path: Path, make_spec: Spec) -> None:
+def test_training_is_deterministic(trained: Path, corpora: dict[str, Path], tmp_path: Path) -> None:
     """Another process, another hash seed and another number of threads, the same bytes."""
-    arguments = json.dumps([make_spec(), {name: str(folder) for name, folder in corpora.items()}, str(tmp_path / "t")])
-    program = (
-        "import json, sys; from pathlib import Path; from palimpsest.tokens.build_tokenizer import build_tokenizer\n"
-        "spec, corpora, out = json.loads(sys.argv[1])\n"
-        "build_tokenizer(spec, {name: Path(folder) for name, folder in corpora.items()}, Path(out))"
-    )
+    write_json(tmp_path / "spec.json", codec.encode(tokenizer_spec()))
+    folders = [str(corpora[language]) for language in sorted(corpora)]
+    command = [sys.executable, "-m", "palimpsest.cli", "tokenizer", "--spec", str(tmp_path / "spec.json")]
+    command += ["--corpora", *folders, "--out", str(tmp_path / "t")]
     for threads in ("1", "3"):
         environment = os.environ | {"RAYON_NUM_THREADS": threads, "PYTHONHASHSEED": threads}
-        subprocess.run([sys.executable, "-c", program, arguments], env=environment, check=True)
+        subprocess.run(command, env=environment, check=True)
         for name in ("tokenizer.json", "token_bytes.npy", "manifest.json"):
             assert (tmp_path / "t" / name).read_bytes() == (trained / name).read_bytes(), (threads, name)
 
 
-def test_too_little_text(
-    corpora: dict[str, Path], tmp_path: Path, make_spec: Spec, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_too_little_text(corpora: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        build_tokenizer(make_spec(vocab_size=50_000), corpora, tmp_path)
+        build_tokenizer(tokenizer_spec(vocab_size=50_000), corpora, tmp_path)
     reached = read_manifest(tmp_path, "tokenizer").counts["vocab_size"]
     assert 257 < reached < 50_000
     assert f"{reached} entries, not the 50000" in caplog.text
     assert len(np.load(tmp_path / "token_bytes.npy")) == reached
 
 
-def test_a_novel_is_not_the_whole_sample(tmp_path: Path, write_corpus: Callable[..., Path]) -> None:
+def test_a_novel_is_not_the_whole_sample(tmp_path: Path) -> None:
     short = [f"{i:04} " * 200 for i in range(300)]
     folder = write_corpus(tmp_path / "en", train=[["n" * 900_000, *short], short, short], validation=[["v"]])
     sample = training_sample(read_manifest(folder, "corpus"), 600_000)
@@ -158,12 +155,12 @@ def save(made: Tokenizer, path: Path) -> Path:
     return path
 
 
-def test_a_given_tokenizer_is_taken_as_it_is(corpora: dict[str, Path], tmp_path: Path, make_spec: Spec) -> None:
+def test_a_given_tokenizer_is_taken_as_it_is(corpora: dict[str, Path], tmp_path: Path) -> None:
     made = byte_level()
     made.add_tokens(["   ", "<tool>"])  # like the runs of spaces of some code models
     made.enable_truncation(5)
     path = save(made, tmp_path / "given.json")
-    build_tokenizer(make_spec(path=str(path)), corpora, tmp_path / "out")
+    build_tokenizer(tokenizer_spec(path=str(path)), corpora, tmp_path / "out")
     manifest = read_manifest(tmp_path / "out", "tokenizer")
     assert (tmp_path / "out" / "tokenizer.json").read_bytes() == path.read_bytes()
     assert manifest.counts["end_of_text"] == made.token_to_id("<|end_of_text|>")
@@ -231,11 +228,11 @@ def unigram() -> Tokenizer:
     ],
 )
 def test_other_tokenizers_are_refused(
-    corpora: dict[str, Path], tmp_path: Path, make_spec: Spec, make: Callable[[], Tokenizer], message: str
+    corpora: dict[str, Path], tmp_path: Path, make: Callable[[], Tokenizer], message: str
 ) -> None:
     path = save(make(), tmp_path / "given.json")
     with pytest.raises(DataError, match=message) as error:
-        build_tokenizer(make_spec(path=str(path)), corpora, tmp_path / "out")
+        build_tokenizer(tokenizer_spec(path=str(path)), corpora, tmp_path / "out")
     assert str(path) in str(error.value)
     assert not (tmp_path / "out" / "manifest.json").exists()
 

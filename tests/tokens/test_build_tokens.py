@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zstandard
+from support.corpus_folder import write_corpus
+from support.data_specs import tokens_spec
+from support.shard_reader import read_shard
 from tokenizers import Tokenizer
 
 from palimpsest.artifact import read_manifest
+from palimpsest.codec import encode
 from palimpsest.errors import DataError
 from palimpsest.tokens.build_tokens import build_tokens
 from palimpsest.tokens.corpus_reader import read_texts
 from palimpsest.tokens.sequences import Documents, Sequences
-
-Reader = Callable[[Path], list[list[int]]]
-Writer = Callable[..., Path]
-
-
-def spec(language: str) -> dict[str, object]:
-    return {"language": language, "sources": {"given": {"weight": None, "max_tokens": None}}, "revision": 1}
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -32,11 +28,11 @@ def content(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory, corpora: dict[str, Path], trained: Path) -> Path:
     out = tmp_path_factory.mktemp("tokens") / "ja"
-    build_tokens(spec("ja"), corpora["ja"], trained, out)
+    build_tokens(tokens_spec("ja"), corpora["ja"], trained, out)
     return out
 
 
-def test_shards_are_the_documents(built: Path, corpora: dict[str, Path], trained: Path, read_shard: Reader) -> None:
+def test_shards_are_the_documents(built: Path, corpora: dict[str, Path], trained: Path) -> None:
     peer = Tokenizer.from_file(str(trained / "tokenizer.json"))
     peer.encode_special_tokens = True
     counts = read_manifest(built, "tokens").counts
@@ -56,7 +52,7 @@ def test_shards_are_the_documents(built: Path, corpora: dict[str, Path], trained
 
 def test_manifest(built: Path, corpora: dict[str, Path], trained: Path) -> None:
     manifest = read_manifest(built, "tokens")
-    assert manifest.params == spec("ja") | {"dtype": "uint16", "end_of_text": 0, "vocab_size": 700}
+    assert manifest.params == encode(tokens_spec("ja")) | {"dtype": "uint16", "end_of_text": 0, "vocab_size": 700}
     assert manifest.inputs == {
         "corpus": read_manifest(corpora["ja"], "corpus").digest,
         "tokenizer": read_manifest(trained, "tokenizer").digest,
@@ -72,13 +68,11 @@ def test_two_workers_write_the_same_over_older_files(
 ) -> None:
     for name in ("train-00099.bin", "train-00099.idx", "train-given-00000.bin.tmp", "train-given-00000.bin"):
         (tmp_path / name).write_bytes(b"left by an earlier run")
-    build_tokens(spec("ja"), corpora["ja"], trained, tmp_path, workers=2)
+    build_tokens(tokens_spec("ja"), corpora["ja"], trained, tmp_path, workers=2)
     assert content(tmp_path) == content(built)
 
 
-def test_large_vocabularies_take_four_bytes(
-    tmp_path: Path, trained: Path, write_corpus: Writer, read_shard: Reader, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_vocabularies_take_four_bytes(tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The switch is the vocabulary's size, at 65,535 entries."""
     corpus = write_corpus(tmp_path / "en", train=[["a b c"]], validation=[["d"]])
     real = read_manifest(trained, "tokenizer")
@@ -88,26 +82,26 @@ def test_large_vocabularies_take_four_bytes(
             "palimpsest.tokens.build_tokens.read_manifest",
             lambda f, s: real if s == "tokenizer" else read_manifest(f, s),
         )
-        build_tokens(spec("en"), corpus, trained, tmp_path / "out")
+        build_tokens(tokens_spec("en"), corpus, trained, tmp_path / "out")
         assert read_manifest(tmp_path / "out", "tokens").params["dtype"] == dtype
         documents = read_shard(tmp_path / "out" / "train-given-00000")
         assert (tmp_path / "out" / "train-given-00000.bin").stat().st_size == width * len(documents[0])
 
 
-def test_an_empty_split(tmp_path: Path, trained: Path, write_corpus: Writer) -> None:
+def test_an_empty_split(tmp_path: Path, trained: Path) -> None:
     corpus = write_corpus(tmp_path / "en", train=[["some text"], []], validation=[[]])
-    build_tokens(spec("en"), corpus, trained, tmp_path / "out")
+    build_tokens(tokens_spec("en"), corpus, trained, tmp_path / "out")
     assert read_manifest(tmp_path / "out", "tokens").counts["validation"] == {"documents": 0, "tokens": 0, "bytes": 0}
     assert list(Documents(tmp_path / "out", "validation")) == []
 
 
-def test_documents_that_went_missing(tmp_path: Path, trained: Path, write_corpus: Writer) -> None:
+def test_documents_that_went_missing(tmp_path: Path, trained: Path) -> None:
     """Other content of the same size, or bytes that the manifest does not know: said, not skipped."""
     corpus = write_corpus(tmp_path / "en", train=[["one", "two"]], validation=[["three"]])
     manifest = corpus / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"documents": 2', '"documents": 3'))
     with pytest.raises(DataError, match="2 documents of train read, expected 3"):
-        build_tokens(spec("en"), corpus, trained, tmp_path / "out")
+        build_tokens(tokens_spec("en"), corpus, trained, tmp_path / "out")
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
@@ -138,7 +132,7 @@ def test_lines_across_frames_and_chunks(tmp_path: Path) -> None:
         list(read_texts(path))
 
 
-def test_a_tokenizer_that_loses_text_is_caught(tmp_path: Path, trained: Path, write_corpus: Writer) -> None:
+def test_a_tokenizer_that_loses_text_is_caught(tmp_path: Path, trained: Path) -> None:
     """token_bytes.npy of another tokenizer: the sums are wrong, and the build says so instead of writing shards."""
     corpus = write_corpus(tmp_path / "en", train=[["fine", "the miller's daughter"]], validation=[["v"]])
     copy = tmp_path / "tokenizer"
@@ -148,12 +142,12 @@ def test_a_tokenizer_that_loses_text_is_caught(tmp_path: Path, trained: Path, wr
     sizes = np.load(copy / "token_bytes.npy")
     np.save(copy / "token_bytes.npy", np.roll(sizes, 1))
     with pytest.raises(DataError, match="document 0 changes when it is encoded and decoded"):
-        build_tokens(spec("en"), corpus, copy, tmp_path / "out")
+        build_tokens(tokens_spec("en"), corpus, copy, tmp_path / "out")
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(("train", "manifest"))]
 
 
 @pytest.mark.slow
-def test_real_text(tmp_path: Path, trained: Path, write_corpus: Writer, read_shard: Reader) -> None:
+def test_real_text(tmp_path: Path, trained: Path) -> None:
     """A MB of real text in each language: every document decodes to itself from the shard."""
     root = os.environ.get("PALIMPSEST_TEXT")
     if not root:
@@ -167,6 +161,6 @@ def test_real_text(tmp_path: Path, trained: Path, write_corpus: Writer, read_sha
             if size > 10**6:
                 break
         corpus = write_corpus(tmp_path / path.name, train=[documents], validation=[[]])
-        build_tokens(spec(path.name), corpus, trained, tmp_path / "out")
+        build_tokens(tokens_spec(path.name), corpus, trained, tmp_path / "out")
         read = read_shard(tmp_path / "out" / "train-given-00000")
         assert [peer.decode(ids[:-1], skip_special_tokens=False) for ids in read] == documents

@@ -9,6 +9,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ LLAMA_3 = (
 )
 
 
-def given_tokenizer(pieces: str, **model: bool) -> Tokenizer:
+def given_tokenizer(pieces: str, **model: Any) -> Tokenizer:
     """As other projects make them, with special and other added tokens; without ``pieces`` split as in StarCoder."""
     made = Tokenizer(models.BPE(**model))
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not pieces)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.shard_reader import read_shard
 
 from palimpsest.errors import ArtifactError
 from palimpsest.tokens.megatron import Shard, ShardWriter
 
-Reader = Callable[[Path], list[list[int]]]
 LARGEST = {"uint16": 2**16 - 1, "int32": 2**31 - 1}
 
 
@@ -33,7 +33,7 @@ def shards(draw: st.DrawFn) -> tuple[str, list[list[int]]]:
 
 @given(shard=shards())
 @settings(max_examples=60, deadline=None)
-def test_what_is_written_is_read(shard: tuple[str, list[list[int]]], read_shard: Reader) -> None:
+def test_what_is_written_is_read(shard: tuple[str, list[list[int]]]) -> None:
     dtype, documents = shard
     with tempfile.TemporaryDirectory() as folder:
         prefix = Path(folder) / "part.00000"

@@ -4,43 +4,36 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.corpus_folder import write_corpus
+from support.data_specs import mixture, tokens_spec
+from support.shard_reader import read_shard
 from tokenizers import Tokenizer
 
 from palimpsest.artifact import read_manifest
 from palimpsest.errors import DataError
-from palimpsest.tokens import mixture
+from palimpsest.tokens import mixture as mixture_module
 from palimpsest.tokens.build_tokens import build_tokens
 from palimpsest.tokens.downsampling import Downsampler, copy_documents, tokens_to_retain
 from palimpsest.tokens.megatron import Shard, ShardWriter
 from palimpsest.tokens.sequences import Documents
 
-Reader = Callable[[Path], list[list[int]]]
-Writer = Callable[..., Path]
-Spec = Callable[..., dict[str, Any]]
-
-
-def asked(**sources: tuple[float | None, int | None]) -> dict[str, dict[str, Any]]:
-    return {name: {"weight": weight, "max_tokens": most} for name, (weight, most) in sources.items()}
-
 
 def test_what_is_kept() -> None:
     tokens = {"a": 1000, "b": 300}
-    assert tokens_to_retain("en", tokens, asked(a=(None, None), b=(None, None))) == tokens
-    assert tokens_to_retain("en", tokens, asked(a=(None, 400), b=(None, 400))) == {"a": 400, "b": 300}
-    assert tokens_to_retain("en", tokens, asked(a=(0.7, None), b=(0.3, None))) == {"a": 700, "b": 300}
-    assert tokens_to_retain("en", tokens, asked(a=(7, None), b=(3, None))) == {"a": 700, "b": 300}
-    assert tokens_to_retain("en", tokens, asked(a=(0.7, 350), b=(0.3, None))) == {"a": 350, "b": 150}
-    assert tokens_to_retain("en", tokens, asked(a=(1, None), b=(2, None))) == {"a": 150, "b": 300}
-    assert tokens_to_retain("en", {"a": 10}, asked(a=(0.1, None))) == {"a": 10}  # 10 / 0.1 · 0.1, not 9.999…
+    assert tokens_to_retain("en", tokens, mixture(a=(None, None), b=(None, None))) == tokens
+    assert tokens_to_retain("en", tokens, mixture(a=(None, 400), b=(None, 400))) == {"a": 400, "b": 300}
+    assert tokens_to_retain("en", tokens, mixture(a=(0.7, None), b=(0.3, None))) == {"a": 700, "b": 300}
+    assert tokens_to_retain("en", tokens, mixture(a=(7, None), b=(3, None))) == {"a": 700, "b": 300}
+    assert tokens_to_retain("en", tokens, mixture(a=(0.7, 350), b=(0.3, None))) == {"a": 350, "b": 150}
+    assert tokens_to_retain("en", tokens, mixture(a=(1, None), b=(2, None))) == {"a": 150, "b": 300}
+    assert tokens_to_retain("en", {"a": 10}, mixture(a=(0.1, None))) == {"a": 10}  # 10 / 0.1 · 0.1, not 9.999…
 
 
 @given(
@@ -53,7 +46,7 @@ def test_what_is_kept() -> None:
 @settings(deadline=None)
 def test_the_largest_total_without_repeating(sources: list[tuple[int, float, int | None]]) -> None:
     tokens = {f"s{i}": count for i, (count, _, _) in enumerate(sources)}
-    wanted = tokens_to_retain("en", tokens, asked(**{f"s{i}": (w, most) for i, (_, w, most) in enumerate(sources)}))
+    wanted = tokens_to_retain("en", tokens, mixture(**{f"s{i}": (w, most) for i, (_, w, most) in enumerate(sources)}))
     most = {f"s{i}": min(count, limit or count) for i, (count, _, limit) in enumerate(sources)}
     assert all(wanted[name] <= most[name] for name in most)
     assert any(wanted[name] == most[name] for name in most)  # more of that one would be a repetition
@@ -66,8 +59,8 @@ def test_the_largest_total_without_repeating(sources: list[tuple[int, float, int
 
 def test_a_weight_for_nothing() -> None:
     with pytest.raises(DataError, match="en: source 'b' has a weight, but cleaning left no training tokens of it"):
-        tokens_to_retain("en", {"a": 5, "b": 0}, asked(a=(1, None), b=(1, None)))
-    assert tokens_to_retain("en", {"a": 5, "b": 0}, asked(a=(None, None), b=(None, None))) == {"a": 5, "b": 0}
+        tokens_to_retain("en", {"a": 5, "b": 0}, mixture(a=(1, None), b=(1, None)))
+    assert tokens_to_retain("en", {"a": 5, "b": 0}, mixture(a=(None, None), b=(None, None))) == {"a": 5, "b": 0}
 
 
 LENGTHS = st.lists(st.integers(1, 60) | st.integers(1, 5000), min_size=1, max_size=60)
@@ -97,7 +90,7 @@ def test_thinning_is_the_nearest_choice(lengths: list[int], data: st.DataObject)
 
 @given(lengths=LENGTHS, seed=st.integers(0, 9))
 @settings(max_examples=20, deadline=None)
-def test_copy(tmp_path_factory: pytest.TempPathFactory, read_shard: Reader, lengths: list[int], seed: int) -> None:
+def test_copy(tmp_path_factory: pytest.TempPathFactory, lengths: list[int], seed: int) -> None:
     folder = tmp_path_factory.mktemp("copy")
     rng = np.random.default_rng(seed)
     documents = [rng.integers(0, 65_536, length) for length in lengths]
@@ -112,7 +105,7 @@ def test_copy(tmp_path_factory: pytest.TempPathFactory, read_shard: Reader, leng
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory, write_corpus: Writer) -> Path:
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two sources of two shards; document k of a source is told by its number."""
 
     def documents(name: str, number: int) -> list[str]:
@@ -126,7 +119,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, write_corpus: Writer) -> Pa
     )
 
 
-def sizes(folder: Path, read_shard: Reader, prefix: str) -> list[int]:
+def sizes(folder: Path, prefix: str) -> list[int]:
     names = sorted(path.stem for path in folder.glob(f"{prefix}-*.idx"))
     return [len(document) for name in names for document in read_shard(folder / name)]
 
@@ -135,8 +128,6 @@ def test_weights(
     tmp_path: Path,
     corpus: Path,
     trained: Path,
-    tokens_spec: Spec,
-    read_shard: Reader,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     build_tokens(tokens_spec("en", web=(None, None), books=(None, None)), corpus, trained, tmp_path / "whole")
@@ -145,12 +136,12 @@ def test_weights(
         build_tokens(asked_for, corpus, trained, tmp_path / "out", workers=2)
     out, whole = tmp_path / "out", tmp_path / "whole"
     counts = read_manifest(out, "tokens").counts
-    available = {name: sum(sizes(whole, read_shard, f"train-{name}")) for name in ("web", "books")}
+    available = {name: sum(sizes(whole, f"train-{name}")) for name in ("web", "books")}
     wanted = {"books": available["books"], "web": available["books"] * 3 // 2}
     assert wanted["web"] < available["web"]
     for name, weight in (("web", 0.6), ("books", 0.4)):
-        tokens = sum(sizes(out, read_shard, f"train-{name}"))
-        assert wanted[name] - max(sizes(whole, read_shard, "train")) < tokens <= wanted[name]
+        tokens = sum(sizes(out, f"train-{name}"))
+        assert wanted[name] - max(sizes(whole, "train")) < tokens <= wanted[name]
         assert counts["sources"][name] == {
             "tokens": tokens,
             "available": available[name],
@@ -168,7 +159,7 @@ def test_weights(
             "bytes": sum(len(text.encode()) for text in texts),
         }
     fraction = wanted["web"] / available["web"]
-    held = sum(sizes(out, read_shard, "validation-web")) / sum(sizes(whole, read_shard, "validation-web"))
+    held = sum(sizes(out, "validation-web")) / sum(sizes(whole, "validation-web"))
     assert held == pytest.approx(fraction, abs=0.1)
     for path in whole.glob("*books*"):  # loses nothing, in training or validation
         assert (out / path.name).read_bytes() == path.read_bytes()
@@ -178,7 +169,7 @@ def test_weights(
     assert 0.9 < len(thinned[0]) / len(thinned[1]) * 150 / 250 < 1.1  # evenly over the shards
 
 
-def test_max_tokens(tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Spec) -> None:
+def test_max_tokens(tmp_path: Path, corpus: Path, trained: Path) -> None:
     build_tokens(tokens_spec("en", web=(None, 3000), books=(None, None)), corpus, trained, tmp_path / "out")
     sources = read_manifest(tmp_path / "out", "tokens").counts["sources"]
     assert 2800 < sources["web"]["tokens"] <= 3000 < sources["web"]["available"]
@@ -186,7 +177,7 @@ def test_max_tokens(tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Sp
     assert sources["web"]["share"] + sources["books"]["share"] == pytest.approx(1)
 
 
-def test_a_split_that_is_left_empty_is_an_error(tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Spec) -> None:
+def test_a_split_that_is_left_empty_is_an_error(tmp_path: Path, corpus: Path, trained: Path) -> None:
     spec = tokens_spec("en", web=(None, 1), books=(None, 1))
     with pytest.raises(DataError, match="leaves no document of train; raise max_tokens"):
         build_tokens(spec, corpus, trained, tmp_path / "out")
@@ -194,18 +185,23 @@ def test_a_split_that_is_left_empty_is_an_error(tmp_path: Path, corpus: Path, tr
 
 
 def test_no_second_write_without_thinning(
-    tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Spec, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, corpus: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
     honest = ShardWriter.__enter__
-    monkeypatch.setattr(ShardWriter, "__enter__", lambda self: written.append(str(self._bin)) or honest(self))
-    monkeypatch.setattr(mixture, "copy_documents", None)
+
+    def enter(self: ShardWriter) -> ShardWriter:
+        written.append(str(self._bin))
+        return honest(self)
+
+    monkeypatch.setattr(ShardWriter, "__enter__", enter)
+    monkeypatch.setattr(mixture_module, "copy_documents", None)
     monkeypatch.setattr("shutil.copyfile", None)
     build_tokens(tokens_spec("en", web=(None, 10**9), books=(None, None)), corpus, trained, tmp_path / "out")
     assert len(written) == len(set(written)) == 6
 
 
-def test_validation_begins_with_all_sources(tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Spec) -> None:
+def test_validation_begins_with_all_sources(tmp_path: Path, corpus: Path, trained: Path) -> None:
     build_tokens(tokens_spec("en", web=(None, None), books=(None, None)), corpus, trained, tmp_path / "out")
     tokenizer = Tokenizer.from_file(str(trained / "tokenizer.json"))
     documents = [tokenizer.decode(tokens.tolist()) for tokens in Documents(tmp_path / "out", "validation")]
@@ -213,6 +209,6 @@ def test_validation_begins_with_all_sources(tmp_path: Path, corpus: Path, traine
     assert abs(sum(text.startswith("held books") for text in documents[:13]) - 3) <= 1
 
 
-def test_a_shard_of_another_source(tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Spec) -> None:
+def test_a_shard_of_another_source(tmp_path: Path, corpus: Path, trained: Path) -> None:
     with pytest.raises(DataError, match=r"of source 'books', expected one of web; delete .*manifest\.json"):
         build_tokens(tokens_spec("en", web=(None, None)), corpus, trained, tmp_path / "out")

@@ -8,17 +8,19 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.corpus_folder import write_corpus
+from support.data_specs import tokens_spec
 
 from palimpsest.artifact import MANIFEST
+from palimpsest.codec import encode
+from palimpsest.specs.data import TokensSpec
 from palimpsest.tokens.build_tokens import build_tokens
 from palimpsest.tokens.shard_encoder import ShardEncoder
-
-Writer = Callable[..., Path]
-Spec = Callable[..., dict[str, Any]]
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -26,7 +28,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory: pytest.TempPathFactory, write_corpus: Writer) -> Path:
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     texts = {name: [f"{name} {i} " + "and so on " * (i % 9) for i in range(120)] for name in ("web", "books")}
     return write_corpus(
         tmp_path_factory.mktemp("corpus") / "en",
@@ -36,7 +38,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, write_corpus: Writer) -> Pa
 
 
 @pytest.fixture
-def spec(tokens_spec: Spec) -> dict[str, Any]:
+def spec() -> TokensSpec:
     """Both sources of about the same size, of which the web's is thinned to a third."""
     return tokens_spec("en", web=(1, None), books=(3, None))
 
@@ -57,7 +59,7 @@ def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def stop_after_two(corpus: Path, trained: Path, out: Path, spec: dict[str, Any], encoded: list[str]) -> set[str]:
+def stop_after_two(corpus: Path, trained: Path, out: Path, spec: TokensSpec, encoded: list[str]) -> set[str]:
     """Build until two shards are done; returns their names."""
     encoded[:] = ["stop"]
     with pytest.raises(RuntimeError, match="stopped"):
@@ -72,7 +74,7 @@ ALL = {f"train-web-{i:05}" for i in range(3)} | {"train-books-00000", "validatio
 
 
 def test_finished_shards_are_kept(
-    tmp_path: Path, corpus: Path, trained: Path, spec: dict[str, Any], encoded: list[str]
+    tmp_path: Path, corpus: Path, trained: Path, spec: TokensSpec, encoded: list[str]
 ) -> None:
     build_tokens(spec, corpus, trained, tmp_path / "whole")
     assert set(encoded) == ALL
@@ -84,7 +86,7 @@ def test_finished_shards_are_kept(
 
 
 def test_another_mixture_keeps_them_too(
-    tmp_path: Path, corpus: Path, trained: Path, spec: dict[str, Any], encoded: list[str], tokens_spec: Spec
+    tmp_path: Path, corpus: Path, trained: Path, spec: TokensSpec, encoded: list[str]
 ) -> None:
     other = tokens_spec("en", web=(None, None), books=(None, 500))
     build_tokens(other, corpus, trained, tmp_path / "whole")
@@ -121,7 +123,7 @@ def test_damaged_ones_are_not(
     tmp_path: Path,
     corpus: Path,
     trained: Path,
-    spec: dict[str, Any],
+    spec: TokensSpec,
     encoded: list[str],
     suffix: str,
     damage: Callable[[Path], object],
@@ -139,17 +141,16 @@ def test_nor_are_those_of_another_build(
     tmp_path: Path,
     corpus: Path,
     trained: Path,
-    spec: dict[str, Any],
+    spec: TokensSpec,
     encoded: list[str],
     change: str,
-    write_corpus: Writer,
 ) -> None:
     """A finished shard that another tokenizer, corpus or revision made, and every other file of shards, goes."""
     stop_after_two(corpus, trained, tmp_path / "out", spec, encoded)
     for name in ("train-old-00009.bin", ".build/train-old-00009.idx", ".build/train-old-00009.json"):
         (tmp_path / "out" / name).write_bytes(b"old")
     if change == "revision":
-        spec = spec | {"revision": 99}
+        spec = replace(spec, revision=99)
     elif change == "tokenizer":
         trained = changed_manifest(trained, tmp_path / "tokenizer")
     else:
@@ -187,7 +188,10 @@ PROGRAM = """
             if changes == limit:
                 os.kill(os.getpid(), signal.SIGKILL)
 
+    from palimpsest import codec
+    from palimpsest.specs.data import TokensSpec
     from palimpsest.tokens.build_tokens import build_tokens
+    spec = codec.decode(TokensSpec, spec, "spec")
     sys.addaudithook(count)
     build_tokens(spec, Path(corpus), Path(tokenizer), Path(out), workers)
     print(changes)
@@ -196,12 +200,12 @@ PROGRAM = """
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_twenty_kills(tmp_path: Path, corpus: Path, trained: Path, spec: dict[str, Any], workers: int) -> None:
+def test_twenty_kills(tmp_path: Path, corpus: Path, trained: Path, spec: TokensSpec, workers: int) -> None:
     build_tokens(spec, corpus, trained, tmp_path / "whole")
     out, rng = tmp_path / "out", random.Random(workers)
 
     def run(limit: int) -> subprocess.CompletedProcess[str]:
-        arguments = json.dumps([spec, str(corpus), str(trained), str(out), limit, workers])
+        arguments = json.dumps([encode(spec), str(corpus), str(trained), str(out), limit, workers])
         command = [sys.executable, "-c", textwrap.dedent(PROGRAM), arguments]
         return subprocess.run(command, capture_output=True, text=True)
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from support.corpus_folder import write_corpus
+from support.data_specs import tokens_spec
 
 from palimpsest.artifact import read_manifest
 from palimpsest.tokens import encoders, shard_encoder
@@ -16,16 +17,13 @@ from palimpsest.tokens.build_tokens import build_tokens
 from palimpsest.tokens.encoders import EncodedBatch, FastEncoder, ReferenceEncoder
 from palimpsest.tokens.shard_encoder import ShardEncoder
 
-Writer = Callable[..., Path]
-Spec = Callable[..., dict[str, Any]]
-
 
 def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.fixture
-def corpus(tmp_path: Path, write_corpus: Writer) -> Path:
+def corpus(tmp_path: Path) -> Path:
     """Two shards, of documents that can be told apart; the second has a long one that is sampled, document 256."""
     train = [[f"first shard, document {i}" for i in range(40)], [f"another {i}" for i in range(300)]]
     train[1][256] = "A long document. " * 1000
@@ -33,9 +31,7 @@ def corpus(tmp_path: Path, write_corpus: Writer) -> Path:
 
 
 @pytest.fixture
-def right(
-    tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Spec, monkeypatch: pytest.MonkeyPatch
-) -> dict[str, bytes]:
+def right(tmp_path: Path, corpus: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """The files that the reference writes."""
     with monkeypatch.context() as patch:
         patch.setattr(shard_encoder, "fast_encoder", lambda *_: None)
@@ -75,7 +71,7 @@ def lie(monkeypatch: pytest.MonkeyPatch, text: str, change: Callable[[EncodedBat
 
 
 def test_the_engine_writes_what_the_reference_writes(
-    tmp_path: Path, corpus: Path, trained: Path, right: dict[str, bytes], tokens_spec: Spec
+    tmp_path: Path, corpus: Path, trained: Path, right: dict[str, bytes]
 ) -> None:
     build_tokens(tokens_spec("en"), corpus, trained, tmp_path / "out")
     assert content(tmp_path / "out") == right
@@ -96,7 +92,6 @@ def test_a_wrong_shard_is_encoded_again(
     corpus: Path,
     trained: Path,
     right: dict[str, bytes],
-    tokens_spec: Spec,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     text: str,
@@ -113,7 +108,7 @@ def test_a_wrong_shard_is_encoded_again(
 
 
 def test_a_wrong_engine_is_not_asked_again(
-    tmp_path: Path, corpus: Path, trained: Path, tokens_spec: Spec, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, corpus: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = lie(monkeypatch, "", lost_token)
     build_tokens(tokens_spec("en"), corpus, trained, tmp_path / "out")
@@ -130,7 +125,6 @@ def test_a_panic_is_caught(
     corpus: Path,
     trained: Path,
     right: dict[str, bytes],
-    tokens_spec: Spec,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     error: BaseException,
@@ -163,15 +157,18 @@ def test_running_out_of_memory_is_no_reason_to_go_on(trained: Path) -> None:
         engine.encode(["a"])
 
 
-def test_how_much_is_sampled(
-    trained: Path, tmp_path: Path, write_corpus: Writer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_how_much_is_sampled(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first eight documents and every 128th after, the first 8,192 characters: under one per cent of a shard."""
     documents = [f"{i} " + "word " * (i % 3000) for i in range(2000)]
     corpus = write_corpus(tmp_path / "en", train=[documents], validation=[[]])
     seen: list[str] = []
     honest = ReferenceEncoder.encode
-    monkeypatch.setattr(ReferenceEncoder, "encode", lambda self, texts: seen.extend(texts) or honest(self, texts))
+
+    def encode(self: ReferenceEncoder, texts: list[str]) -> EncodedBatch:
+        seen.extend(texts)
+        return honest(self, texts)
+
+    monkeypatch.setattr(ReferenceEncoder, "encode", encode)
     encoder = ShardEncoder(read_manifest(trained, "tokenizer"))
     encoder.write(corpus / "train" / "given-00000.jsonl.zst", tmp_path / "s")
     assert [int(text.split()[0]) for text in seen] == [*range(8), *range(128, 2000, 128)]

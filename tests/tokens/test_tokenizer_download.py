@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.data_specs import tokenizer_spec
 
 from palimpsest.artifact import read_manifest
+from palimpsest.codec import encode
 from palimpsest.tokens.build_tokenizer import build_tokenizer
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_of_this_test"
-Spec = Callable[..., dict[str, Any]]
 
 
 class Hub(ThreadingHTTPServer):
@@ -94,10 +95,13 @@ def hub(trained: Path) -> Iterator[Hub]:
 PROGRAM = """
 import json, sys
 from pathlib import Path
+from palimpsest import codec
 from palimpsest.errors import DataError
+from palimpsest.specs.data import TokenizerSpec
 from palimpsest.tokens.build_tokenizer import build_tokenizer
 assert "huggingface_hub" not in sys.modules
 spec, corpora, out = json.loads(sys.argv[1])
+spec = codec.decode(TokenizerSpec, spec, "spec")
 try:
     build_tokenizer(spec, {name: Path(folder) for name, folder in corpora.items()}, Path(out))
 except DataError as error:
@@ -114,19 +118,19 @@ def ask(endpoint: str, cache: Path, program: str, argument: Any) -> subprocess.C
 
 
 @pytest.fixture
-def build(corpora: dict[str, Path], make_spec: Spec, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+def build(corpora: dict[str, Path], tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run the stage with a tokenizer from the hub."""
 
     def run(endpoint: str, repository: str) -> subprocess.CompletedProcess[str]:
         folders = {name: str(folder) for name, folder in corpora.items()}
-        argument = [make_spec(hub=repository, revision=COMMIT), folders, str(tmp_path / "out")]
+        argument = [encode(tokenizer_spec(hub=repository, revision=COMMIT)), folders, str(tmp_path / "out")]
         return ask(endpoint, tmp_path / "cache", PROGRAM, argument)
 
     return run
 
 
 def test_only_the_tokenizer_is_fetched_and_once(
-    hub: Hub, build: Any, trained: Path, tmp_path: Path, corpora: dict[str, Path], make_spec: Spec
+    hub: Hub, build: Any, trained: Path, tmp_path: Path, corpora: dict[str, Path]
 ) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "token").write_text("hf_left_by_a_login")
@@ -137,9 +141,9 @@ def test_only_the_tokenizer_is_fetched_and_once(
     out = tmp_path / "out"
     assert (out / "tokenizer.json").read_bytes() == hub.content
     manifest = read_manifest(out, "tokenizer")
-    assert manifest.params["tokenizer"] == {"given": True, "hub": "some/model", "revision": COMMIT, "sample_mb": 1}
+    assert (manifest.params["tokenizer"]["hub"], manifest.params["tokenizer"]["revision"]) == ("some/model", COMMIT)
     # the same as from a file, but for where it is from; and nothing of this machine
-    build_tokenizer(make_spec(path=str(trained / "tokenizer.json")), corpora, tmp_path / "file")
+    build_tokenizer(tokenizer_spec(path=str(trained / "tokenizer.json")), corpora, tmp_path / "file")
     assert manifest.counts == read_manifest(tmp_path / "file", "tokenizer").counts
     assert "127.0.0.1" not in (out / "manifest.json").read_text() + (tmp_path / "file" / "manifest.json").read_text()
     before = len(hub.asked)
@@ -154,7 +158,7 @@ FAILURES = [
     ("some/empty", COMMIT, "", "the model has no tokenizer.json; convert"),
     ("some/model", "f" * 40, "", "the model has no such commit; check tokenizer.revision"),
     ("some/broken", COMMIT, "", "not in the cache, and the hub gave no answer (Bad request"),
-    ("not a name", COMMIT, "", "cannot be fetched (HFValidationError"),
+    ("not a name", COMMIT, "", "cannot be downloaded (HFValidationError"),
 ]
 
 ASK = """

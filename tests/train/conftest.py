@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from palimpsest import legacy_specs
 from palimpsest.artifact import write_json
 from palimpsest.codec import encode
+from palimpsest.experiment import build_specs
 from palimpsest.replay.build_pool import build_pool
 from palimpsest.train import init_model
 from palimpsest.train.trainer import Inputs, train
@@ -49,12 +50,7 @@ def _spec(stage, language, past=(), replay=None, mer=None, **settings):
 
 
 def _pool_spec(of):
-    settings = of["train"]
-    return {
-        "stage": of["stage"], "seed": of["seed"], "context_length": settings["context_length"],
-        "batch_size": settings["batch_size"], "language": of["new"][0]["language"], "budget": of["new"][0]["budget"],
-        "past": of["past"], **of["replay"],
-    }  # fmt: skip
+    return build_specs.pool_spec(legacy_specs.typed_train(of))
 
 
 def _command(mer, out, interval, **settings):

@@ -155,7 +155,7 @@ def test_what_goes_wrong_is_one_message(hub, build, tmp_path):
     said("some/gated", "access is gated; accept its conditions on the hub, and set HF_TOKEN to a token of that account")
     said("some/model", "the model has no such commit; check model.revision", revision="f" * 40)
     said("some/pickled", "has no *.safetensors; save the model")
-    said("not a name", "cannot be fetched (HFValidationError")
+    said("not a name", "cannot be downloaded (HFValidationError")
     assert not (tmp_path / "out").exists()
     assert "takes 64 tokens, but train.context_length is 128" in build(hub.endpoint, "some/model", context=128)
 

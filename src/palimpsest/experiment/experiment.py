@@ -13,7 +13,7 @@ from palimpsest.experiment import build_specs
 from palimpsest.experiment.inventory import take_inventory
 from palimpsest.experiment.lineage import Arms, Lineage, checkpoints, lineages
 from palimpsest.params import grid, naming, parse, point_params
-from palimpsest.raw import inventory
+from palimpsest.raw.local_files import digest_files
 from palimpsest.specs.data import CorpusSpec, PoolSpec, RawSpec, TokenizerSpec, TokensSpec
 from palimpsest.specs.evaluation import (
     EvaluationSpec,
@@ -100,7 +100,7 @@ class Experiment:
         folders = {language: Path("data", "raw", language, name) for language, name in samples.items()}
         described = describe_tasks(
             evaluate.tasks, evaluate.task_data, evaluate.task_source, folders,
-            lambda path: inventory.digest_files(glob.escape(str(path)), cache),
+            lambda path: digest_files(glob.escape(str(path)), cache),
         )  # fmt: skip
         return build_specs.tasks_spec(self.params, described)
 

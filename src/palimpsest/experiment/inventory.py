@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from palimpsest.artifact import fingerprint
-from palimpsest.raw import inventory
+from palimpsest.codec import encode
+from palimpsest.raw.local_files import digest_files, list_files
 from palimpsest.settings.base import expand
 from palimpsest.settings.params import Params
 from palimpsest.settings.sources import AnySource, HfSource
@@ -28,10 +29,10 @@ def take_inventory(params: Params, language: str, cache: Path) -> Inventory:
     """Hash the files of one language; ``cache`` remembers the hashes of unchanged files."""
     patterns = {str(source.name): local_files(source) for source in params.corpus.sources[language]}
     decontamination = params.cleaning(language).decontamination
-    sets = [inventory.list_files(expand(path), cache) for path in decontamination.paths] if decontamination else None
+    sets = [list_files(expand(path), cache) for path in decontamination.paths] if decontamination else None
     return Inventory(
-        sources={name: inventory.digest_files(pattern, cache) for name, pattern in patterns.items() if pattern},
-        evaluation=None if sets is None else fingerprint(sets),
+        sources={name: digest_files(pattern, cache) for name, pattern in patterns.items() if pattern},
+        evaluation=None if sets is None else fingerprint(encode(sets)),
     )
 
 

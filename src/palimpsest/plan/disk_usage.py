@@ -6,7 +6,6 @@ import glob
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 
 from palimpsest.experiment.inventory import local_files
@@ -163,12 +162,7 @@ def _pool_bytes(stage: TrainingStage) -> int:
     if spec.replay.scope != "capacity":
         return 1_000
     past = sum(
-        Schedule.for_budget(
-            past.sequences,
-            batch_size=spec.train.batch_size,
-            replay_rate=past.replay.rate if past.replay else Decimal(0),
-            accounting=past.replay.accounting if past.replay else "add",
-        ).new
+        Schedule.for_budget(past.sequences, batch_size=spec.train.batch_size, replay=past.replay).new
         for past in spec.past
     )
     return 1_000 + 8 * min(int(spec.replay.capacity or 0), past)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 
 from palimpsest.experiment.build_specs import data_identities
 from palimpsest.experiment.inventory import Inventory
@@ -85,13 +84,8 @@ def _size(root: Lineage, vocab_size: int) -> ModelSize:
 
 def _stage(lineage: Lineage, sizes: Mapping[str, ModelSize], arms: tuple[str, ...]) -> TrainingStage:
     spec = lineage.training
-    context_length, replay = spec.train.context_length, spec.replay
-    schedule = Schedule.for_budget(
-        spec.budget,
-        batch_size=spec.train.batch_size,
-        replay_rate=replay.rate if replay else Decimal(0),
-        accounting=replay.accounting if replay else "add",
-    )
+    context_length = spec.train.context_length
+    schedule = Schedule.for_budget(spec.budget, batch_size=spec.train.batch_size, replay=spec.replay)
     # Joint training draws each language's budget; a stage of one language what replay leaves of it.
     drawn = {new.language: new.sequences if len(spec.new) > 1 else schedule.new for new in spec.new}
     return TrainingStage(

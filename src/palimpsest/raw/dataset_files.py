@@ -1,76 +1,83 @@
-"""The files of a dataset on the Hugging Face hub at a pinned revision, or of a local folder like it.
+"""The files of a dataset: those on the Hugging Face hub at a pinned commit, or those of a local folder like it.
 
-Of the hub's HTTP interface two things are needed, the listing of a folder and a range of a file, so that it is spoken
-here, with the same backoff as every other download. HF_ENDPOINT and HF_TOKEN come from the environment.
+huggingface_hub lists the files and makes the requests. Files are read by ranges, so that of a Parquet file only the
+columns in use are downloaded; every range is checked, and retried as any other download.
 """
 
 from __future__ import annotations
 
-import functools
 import glob
-import io
 import os
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, TypeVar, cast
-from urllib.parse import quote
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar, cast
 
-import orjson
 import yaml
+from fsspec.spec import AbstractBufferedFile
 from fsspec.utils import glob_translate
 
+from palimpsest import hub
 from palimpsest.errors import DataError
-from palimpsest.raw.http_client import Backoff, RefusedError, Session, TransientError, body, content_range, get
-from palimpsest.raw.inventory import fixed_folder
+from palimpsest.raw import http_client
+from palimpsest.raw.http_client import TRANSIENT_STATUSES, Backoff, TransientError, parse_content_range, retry_after
+from palimpsest.raw.local_files import fixed_folder
+from palimpsest.settings.sources import HfSource
+
+if TYPE_CHECKING:
+    import httpx2
+    from huggingface_hub.errors import HfHubHTTPError
 
 _T = TypeVar("_T")
 BLOCK_BYTES = 8 << 20
+# One for each column that is read, and some for the file's footer.
 _BLOCKS = 4
 _CARD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class File:
+class DatasetFile:
     """A file of a dataset: its name inside it, and its size in bytes."""
 
     name: str
     bytes: int
 
 
-class Dataset(Protocol):
-    """``title`` is what messages call it."""
+class DatasetFiles(Protocol):
+    """``title`` is the dataset's name in messages."""
 
     title: str
 
-    def files(self, pattern: str) -> list[File]: ...
-    def open(self, file: File) -> AbstractContextManager[BinaryIO]: ...
-    def licence(self) -> str | None: ...
+    def list(self, pattern: str) -> list[DatasetFile]:
+        """The files that a glob matches, in name order."""
+
+    def open(self, file: DatasetFile) -> AbstractContextManager[BinaryIO]:
+        """A seekable binary file."""
+
+    def licence(self) -> str | None:
+        """The licence in the header of the dataset's card."""
 
 
-def dataset(source: dict[str, Any]) -> Dataset:
-    """The dataset of a source of kind hf."""
-    if Path(source["dataset"]).is_dir():
-        return _Folder(Path(source["dataset"]))
-    return _Remote(source["dataset"], source["revision"])
+def dataset_files(source: HfSource) -> DatasetFiles:
+    """The files of a source's dataset."""
+    return _LocalFiles(Path(source.folder)) if source.folder else _HubFiles(source.dataset, str(source.revision))
 
 
-class _Folder:
+class _LocalFiles:
     def __init__(self, root: Path) -> None:
         self.title = str(root)
         self._root = root
 
-    def files(self, pattern: str) -> list[File]:
-        # As the inventory of local files does, by which a changed one is seen.
+    def list(self, pattern: str) -> list[DatasetFile]:
+        # As the inventory of local files does, which notices changed ones.
         names = sorted(set(glob.glob(pattern, root_dir=self._root, recursive=True)))
         paths = {Path(name).as_posix(): self._root / name for name in names}
-        return [File(name=name, bytes=path.stat().st_size) for name, path in paths.items() if path.is_file()]
+        return [DatasetFile(name=name, bytes=path.stat().st_size) for name, path in paths.items() if path.is_file()]
 
     @contextmanager
-    def open(self, file: File) -> Iterator[BinaryIO]:
+    def open(self, file: DatasetFile) -> Iterator[BinaryIO]:
         with (self._root / file.name).open("rb") as opened:
             yield opened
 
@@ -79,163 +86,144 @@ class _Folder:
         return _licence(card.read_bytes()[:_CARD_BYTES]) if card.is_file() else None
 
 
-class _Remote:
+class _HubFiles:
+    """Every method raises DataError, which says what to do, and retries what may pass."""
+
     def __init__(self, name: str, revision: str) -> None:
         self.title = f"{name}@{revision[:12]}"
-        self._endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-        self._name = name
-        self._revision = revision
-        self._session = Session(os.environ.get("HF_TOKEN"))
+        self._name, self._revision = name, revision
 
-    def files(self, pattern: str) -> list[File]:
-        """Only the fixed part of the glob is listed, since a dataset can have very many files."""
+    def list(self, pattern: str) -> list[DatasetFile]:
+        """Lists only the fixed folder of the glob, since a dataset can have very many files."""
         folder = fixed_folder(pattern).as_posix()
-        below = "" if folder == "." else f"/{quote(folder)}"
-        url: str | None = f"{self._endpoint}/api/datasets/{self._name}/tree/{self._revision}{below}?recursive=true"
-        sizes: dict[str, int] = {}
-        while url:
-            entries, url = self._retry("the list of files", functools.partial(self._page, url))
-            sizes |= {entry["path"]: entry["size"] for entry in entries if entry["type"] == "file"}
-        return [File(name=name, bytes=sizes[name]) for name in _matching(sizes, pattern)]
+
+        def sizes() -> dict[str, int]:
+            tree = hub.api().list_repo_tree(
+                self._name,
+                None if folder == "." else folder,
+                recursive=True,
+                revision=self._revision,
+                repo_type="dataset",
+            )
+            return {entry.path: entry.size for entry in tree if hasattr(entry, "size")}  # folders have none
+
+        found = self._retry("the list of files", sizes)
+        return [DatasetFile(name=name, bytes=found[name]) for name in _matching(found, pattern)]
 
     @contextmanager
-    def open(self, file: File) -> Iterator[BinaryIO]:
+    def open(self, file: DatasetFile) -> Iterator[BinaryIO]:
         def fetch(start: int, end: int) -> bytes:
             return self._retry(file.name, lambda: self._range(file, start, end))
 
-        yield cast(BinaryIO, io.BufferedReader(_Ranged(fetch, file.bytes), 1 << 16))
+        with closing(_RangedFile(fetch, file)) as opened:
+            yield cast(BinaryIO, opened)
 
     def licence(self) -> str | None:
+        from huggingface_hub.errors import RemoteEntryNotFoundError
+
         try:
-            return _licence(self._retry("README.md", lambda: self._head("README.md", _CARD_BYTES)))
-        except RefusedError as refusal:
-            if refusal.code == "EntryNotFound":
+            return _licence(self._retry("README.md", self._card))
+        except DataError as error:
+            if isinstance(error.__cause__, RemoteEntryNotFoundError):
                 return None
             raise
 
-    def _page(self, url: str) -> tuple[list[dict[str, Any]], str | None]:
-        response = self._get(url)
-        data = b"".join(body(response))
-        try:
-            return orjson.loads(data), response.links.get("next", {}).get("url")
-        except orjson.JSONDecodeError as error:
-            raise TransientError(f"not JSON ({error})") from None
+    def _card(self) -> bytes:
+        card = bytearray()
+        with self._get("README.md", {}) as response:
+            for piece in response.iter_raw():
+                card += piece
+                if len(card) >= _CARD_BYTES:
+                    break
+        return bytes(card)
 
-    def _head(self, name: str, most: int) -> bytes:
-        data = bytearray()
-        for piece in body(self._get(self._address(name))):
-            data += piece
-            if len(data) >= most:
-                break
-        return bytes(data)
-
-    def _range(self, file: File, start: int, end: int) -> bytes:
-        response = self._get(self._address(file.name), {"Range": f"bytes={start}-{end - 1}"})
-        self._check_range(response, file, start)
-        data = b"".join(body(response))
+    def _range(self, file: DatasetFile, start: int, end: int) -> bytes:
+        with self._get(file.name, {"Range": f"bytes={start}-{end - 1}"}) as response:
+            self._check_range(response, file, start)
+            data = b"".join(response.iter_raw())
         if len(data) != end - start:
-            raise TransientError(f"asked for {end - start} bytes from {start}, got {len(data)}")
+            raise TransientError(f"requested {end - start} bytes from {start}, got {len(data)}")
         return data
 
-    def _address(self, name: str) -> str:
-        return f"{self._endpoint}/datasets/{self._name}/resolve/{self._revision}/{quote(name)}"
+    def _check_range(self, response: httpx2.Response, file: DatasetFile, start: int) -> None:
+        """Raises TransientError for another range or file, DataError for a server that ignores ranges."""
+        if response.status_code == 206:
+            content_range = response.headers.get("Content-Range", "")
+            if parse_content_range(content_range) != (start, file.bytes):
+                raise TransientError(f"requested bytes from {start} of {file.bytes}, got {content_range}")
+        elif start or file.bytes > BLOCK_BYTES:
+            raise DataError(f"{self.title}: {file.name}: the server does not send ranges of a file, which are needed")
 
-    def _retry(self, what: str, attempt: Callable[[], _T]) -> _T:
+    def _get(self, file: str, headers: dict[str, str]) -> AbstractContextManager[httpx2.Response]:
+        return hub.stream_dataset_file(self._name, file, self._revision, headers, http_client.TIMEOUT_S)
+
+    def _retry(self, what: str, request: Callable[[], _T]) -> _T:
+        import httpx2
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
         backoff = Backoff(f"{self.title}: {what}")
         while True:
             try:
-                return attempt()
+                return request()
             except TransientError as problem:
                 backoff.wait(problem)
+            except (HFValidationError, OfflineModeIsEnabled) as error:
+                raise DataError(f"{self.title}: {error}") from None
+            except (httpx2.TransportError, ValueError) as error:  # ValueError: a listing that is not JSON
+                backoff.wait(TransientError(f"{type(error).__name__}: {error}"))
+            except HfHubHTTPError as error:
+                status = error.response.status_code
+                if status not in TRANSIENT_STATUSES:
+                    raise DataError(self._explain(error)) from error
+                wait_s = retry_after(error.response.headers.get("Retry-After"))
+                backoff.wait(TransientError(f"status {status} {error.response.reason_phrase}".rstrip(), wait_s))
 
-    def _check_range(self, response: Any, file: File, start: int) -> None:
-        if response.status_code == 206:
-            place, size = content_range(response)
-            if place == start and size == file.bytes:
-                return
-            raise TransientError(
-                f"asked for bytes from {start} of {file.bytes}, got {response.headers.get('Content-Range')}"
-            )
-        if start or file.bytes > BLOCK_BYTES:
-            response.close()
-            raise DataError(f"{self.title}: {file.name}: the server does not send ranges of a file, which are needed")
+    def _explain(self, error: HfHubHTTPError) -> str:
+        from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
 
-    def _get(self, url: str, headers: dict[str, str] | None = None) -> Any:
-        try:
-            return get(self._session, url, headers)
-        except RefusedError as refusal:
-            raise RefusedError(self._explained(refusal), refusal.status, refusal.code) from None
-
-    def _explained(self, refusal: RefusedError) -> str:
-        page = f"{self._endpoint}/datasets/{self._name}"
-        if refusal.code == "RevisionNotFound":
+        page, status = f"{hub.endpoint()}/datasets/{self._name}", error.response.status_code
+        if isinstance(error, RevisionNotFoundError):
             return f"{self.title}: the dataset has no revision {self._revision}; see {page}/commits/main"
-        if refusal.code == "EntryNotFound":
-            return f"{refusal}; the dataset has no such file at this revision, see {page}/tree/{self._revision}"
-        if refusal.status in (401, 403) or refusal.code == "RepoNotFound":
-            given = "was refused" if os.environ.get("HF_TOKEN") else "is not set"
+        if isinstance(error, RemoteEntryNotFoundError):
             return (
-                f"{self.title}: not open to you (status {refusal.status}; HF_TOKEN {given}). If it is gated or "
-                f"private, ask for access on {page} and set HF_TOKEN to a token of that account; else check its name"
+                f"{self.title}: {error.response.url}: the dataset has no such file at this revision, see "
+                f"{page}/tree/{self._revision}"
             )
-        return f"{self.title}: {refusal}"
+        if status in (401, 403) or isinstance(error, RepositoryNotFoundError):  # gated ones among them
+            token = "was refused" if os.environ.get("HF_TOKEN") else "is not set"
+            return (
+                f"{self.title}: not open to you (status {status}; HF_TOKEN {token}). If it is gated or private, ask "
+                f"for access on {page} and set HF_TOKEN to a token of that account; else check its name"
+            )
+        return f"{self.title}: {error.response.url}: status {status} {error.response.reason_phrase}".rstrip()
 
 
-class _Ranged(io.RawIOBase):
-    """A file on the hub, fetched by blocks of which a few are held: one for each column that is read."""
+class _RangedFile(AbstractBufferedFile):  # type: ignore[misc]
+    """A file that is fetched by blocks; fsspec caches a few of them."""
 
-    def __init__(self, fetch: Callable[[int, int], bytes], size: int) -> None:
-        super().__init__()
+    def __init__(self, fetch: Callable[[int, int], bytes], file: DatasetFile) -> None:
+        super().__init__(
+            None, file.name, block_size=BLOCK_BYTES, cache_type="blockcache", size=file.bytes,
+            cache_options={"maxblocks": _BLOCKS},
+        )  # fmt: skip
         self._fetch = fetch
-        self._size = size
-        self._place = 0
-        self._held: OrderedDict[int, bytes] = OrderedDict()
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._size}[whence]
-        self._place = max(0, base + offset)
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
-
-    def readinto(self, buffer: Any) -> int:
-        if self._place >= self._size:
-            return 0
-        number, start = divmod(self._place, BLOCK_BYTES)
-        piece = memoryview(self._block(number))[start : start + len(buffer)]
-        buffer[: len(piece)] = piece
-        self._place += len(piece)
-        return len(piece)
-
-    def _block(self, number: int) -> bytes:
-        if number not in self._held:
-            start = number * BLOCK_BYTES
-            self._held[number] = self._fetch(start, min(start + BLOCK_BYTES, self._size))
-            if len(self._held) > _BLOCKS:
-                self._held.popitem(last=False)
-        self._held.move_to_end(number)
-        return self._held[number]
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return self._fetch(start, min(end, self.size))  # the last block is shorter
 
 
 def _matching(names: Iterable[str], pattern: str) -> list[str]:
-    """In name order, those that the glob matches, as it would in a folder: hidden ones only when they are named."""
+    """The names that the glob matches, in order, as in a folder: hidden files only where they are named."""
     regex = re.compile(glob_translate(pattern))
     hidden = re.compile(r"(^|/)\.")
     return sorted(name for name in names if regex.match(name) and (name == pattern or not hidden.search(name)))
 
 
 def _licence(card: bytes) -> str | None:
-    """The licence that a dataset's card states in its header."""
-    header = re.match(rb"\s*---\r?\n(.*?)\r?\n---", card, re.DOTALL)
+    from huggingface_hub import DatasetCard
+
     try:
-        stated = yaml.safe_load(header[1]).get("license") if header else None
-    except (yaml.YAMLError, AttributeError, UnicodeDecodeError):
+        stated = DatasetCard(card.decode(errors="replace"), ignore_metadata_errors=True).data.get("license")
+    except (yaml.YAMLError, ValueError):
         return None
     return ", ".join(map(str, stated)) if isinstance(stated, list) else stated and str(stated)

@@ -1,4 +1,4 @@
-"""The rows of a dataset's file as lines ``{"id", "text"}``, bad ones too, so that cleaning sees and counts them."""
+"""The records of a dataset's file as lines ``{"id", "text"}``, bad ones too, so that cleaning sees and counts them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from palimpsest.errors import DataError
 from palimpsest.file_types import Format, endings, file_type
 from palimpsest.raw.decompress import decompressed
 
-# More than cleaning takes as one record: of a longer line this much is written, for cleaning to turn down as too long.
+# More than cleaning accepts as one record: of a longer line this much is written, which cleaning drops as too long.
 LINE_BYTES = 24 << 20
 _BOM = b"\xef\xbb\xbf"
 _FORMATS = (Format.PARQUET, Format.JSON_LINES, Format.JSON)
@@ -23,17 +23,17 @@ _FORMATS = (Format.PARQUET, Format.JSON_LINES, Format.JSON)
 
 @dataclass
 class RecordStatistics:
-    """Rows that have text, and the keys of the first row, by which to say what else there is."""
+    """The number of records with text, and the keys of the first record, which errors list."""
 
     texts: int = 0
     keys: list[str] = field(default_factory=list)
 
 
-def read_records(file: BinaryIO, name: str, text: str, id_key: str, tally: RecordStatistics) -> Iterator[bytes]:
-    """The rows of one file in its order. A row without id is named by file and place, from 1.
+def read_records(file: BinaryIO, name: str, text: str, id_key: str, statistics: RecordStatistics) -> Iterator[bytes]:
+    """The records of one file in its order. A record without id is named by file and number, from 1.
 
-    Raises DataError for a file of an unknown type, damaged, cut short, or without the text column. Memory: a page of
-    Parquet for each column and 512 rows, or LINE_BYTES.
+    Raises DataError for a file of an unknown type, corrupt, cut short, or without the text column. Memory: a page of
+    Parquet for each column and 512 records, or LINE_BYTES.
     """
     found = file_type(name)
     if found is None or found.format not in _FORMATS:
@@ -42,28 +42,28 @@ def read_records(file: BinaryIO, name: str, text: str, id_key: str, tally: Recor
             "set the source's files to such a glob"
         )
     read = _parquet if found.format is Format.PARQUET else _json_lines
-    return read(file, name, text, id_key, tally)
+    return read(file, name, text, id_key, statistics)
 
 
-def _json_lines(file: BinaryIO, name: str, text: str, id_key: str, tally: RecordStatistics) -> Iterator[bytes]:
+def _json_lines(file: BinaryIO, name: str, text: str, id_key: str, statistics: RecordStatistics) -> Iterator[bytes]:
     for number, line in enumerate(_lines(file, name), 1):
         try:
-            row = orjson.loads(line)
+            record = orjson.loads(line)
         except orjson.JSONDecodeError:
-            row = None
-        if not isinstance(row, dict):
-            # As it is: what cannot be understood here cannot be there, where it is counted.
+            record = None
+        if not isinstance(record, dict):
+            # Unchanged: cleaning cannot parse it either, and counts it.
             yield line + b"\n"
             continue
-        tally.keys = tally.keys or list(row)
-        value = row.get(text)
-        tally.texts += isinstance(value, str) and bool(value)
-        yield orjson.dumps({"id": _named(row.get(id_key), name, number), "text": value}) + b"\n"
+        statistics.keys = statistics.keys or list(record)
+        value = record.get(text)
+        statistics.texts += isinstance(value, str) and bool(value)
+        yield orjson.dumps({"id": _document_id(record.get(id_key), name, number), "text": value}) + b"\n"
 
 
-def _named(value: Any, name: str, number: int) -> str:
-    told = isinstance(value, str | int) and not isinstance(value, bool) and value != ""
-    return str(value) if told else f"{name}:{number}"
+def _document_id(value: Any, name: str, number: int) -> str:
+    is_id = isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+    return str(value) if is_id else f"{name}:{number}"
 
 
 def _lines(file: BinaryIO, name: str) -> Iterator[bytes]:
@@ -87,26 +87,28 @@ def _append(rest: bytearray, piece: bytes) -> None:
     rest += piece[: LINE_BYTES - len(rest)]
 
 
-def _parquet(file: BinaryIO, name: str, text: str, id_key: str, tally: RecordStatistics) -> Iterator[bytes]:
+def _parquet(file: BinaryIO, name: str, text: str, id_key: str, statistics: RecordStatistics) -> Iterator[bytes]:
     number = 0
     try:
-        with pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True) as whole:
-            columns = _columns(name, whole.schema_arrow, text, id_key)
-            for batch in whole.iter_batches(batch_size=512, columns=columns, use_threads=False):
+        with pq.ParquetFile(file, buffer_size=1 << 20, pre_buffer=False, page_checksum_verification=True) as parquet:
+            columns = _columns(name, parquet.schema_arrow, text, id_key)
+            for batch in parquet.iter_batches(batch_size=512, columns=columns, use_threads=False):
                 texts = _as_bytes(batch.column(text)).to_pylist()
                 ids = _as_bytes(batch.column(id_key)).to_pylist() if id_key in columns else [None] * len(texts)
-                for value, given in zip(texts, ids, strict=True):
+                for value, own_id in zip(texts, ids, strict=True):
                     number += 1
-                    given = given.decode(errors="replace") if isinstance(given, bytes) else given
-                    tally.texts += bool(value)
-                    yield _line(_named(given, name, number), value)
+                    own_id = own_id.decode(errors="replace") if isinstance(own_id, bytes) else own_id
+                    statistics.texts += bool(value)
+                    yield _line(_document_id(own_id, name, number), value)
     except pa.ArrowException as error:
-        raise DataError(f"{name}: not a whole Parquet file, after row {number} ({error}); fetch it again") from None
+        raise DataError(
+            f"{name}: not a complete Parquet file, after record {number} ({error}); fetch it again"
+        ) from None
     except OSError as error:
-        # Arrow's own errors of reading have no number; those of a disk or a network do, and are not the file's.
+        # Arrow's errors about the file have no number; those of a disk or a network do, and pass through.
         if error.errno is not None:
             raise
-        raise DataError(f"{name}: damaged after row {number} ({error}); fetch it again") from None
+        raise DataError(f"{name}: corrupt after record {number} ({error}); fetch it again") from None
 
 
 def _columns(name: str, schema: Any, text: str, id_key: str) -> list[str]:
@@ -125,7 +127,7 @@ def _holds_text(kind: Any) -> bool:
 
 
 def _as_bytes(column: Any) -> Any:
-    """As bytes, so that one string of invalid UTF-8 is one bad row and not the end of the file."""
+    """As bytes, so that one string of invalid UTF-8 is one bad record and not the end of the file."""
     return column.cast(pa.large_binary()) if _holds_text(column.type) else column
 
 
@@ -133,6 +135,6 @@ def _line(name: str, text: bytes | None) -> bytes:
     try:
         return orjson.dumps({"id": name, "text": text if text is None else text.decode()}) + b"\n"
     except UnicodeDecodeError as error:
-        # With the bad bytes where they were, for cleaning to find.
+        # With the invalid bytes in their positions, for cleaning to find.
         value = json.dumps(error.object.decode("utf-8", "surrogateescape"), ensure_ascii=False)
         return b'{"id":%b,"text":%b}\n' % (orjson.dumps(name), value.encode("utf-8", "surrogateescape"))

@@ -1,4 +1,4 @@
-"""A source of kind hf: the rows of a dataset's files as parts, file by file, so that a killed run goes on."""
+"""Sources of kind hf: writes the records of a dataset's files as parts, file by file, so that a killed run resumes."""
 
 from __future__ import annotations
 
@@ -6,83 +6,115 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
+from palimpsest import codec
 from palimpsest.artifact import atomic_file, canonical_json, fingerprint
-from palimpsest.errors import DataError
+from palimpsest.errors import ArtifactError, DataError
 from palimpsest.progress import Progress
-from palimpsest.raw import dataset_files, parts
+from palimpsest.raw import parts
+from palimpsest.raw.dataset_files import DatasetFile, DatasetFiles, dataset_files
 from palimpsest.raw.dataset_records import RecordStatistics, read_records
 from palimpsest.raw.parts import Quota
+from palimpsest.settings.sources import HfSource
 
 logger = logging.getLogger(__name__)
-# One line for each of the dataset's files that was read to its end or to the quota, written when its parts are there.
+# One line for each of the dataset's files that was read to its end or to the quota, written after its parts.
 JOURNAL = "read.jsonl"
 _SHAPING = ("dataset", "revision", "files", "text", "id", "max_documents", "max_bytes")
-# Rows without text, from the beginning of a source, that are taken for a wrong column.
-_SUSPECT = 1000
-Entry = dict[str, Any]
+# So many records without text, from the beginning of a source, mean that the column is wrong.
+_WRONG_COLUMN_RECORDS = 1000
 
 
-def read_dataset(source: dict[str, Any], inventory: str | None, folder: Path) -> dict[str, Any]:
-    """Write the parts and the journal of one source, and return its record."""
-    found = dataset_files.dataset(source)
-    files = found.files(source["files"])
+@dataclass(frozen=True, kw_only=True)
+class FileRead:
+    """A file that was read, in the journal: what it contributed. ``whole`` is False where the quota ended it.
+
+    ``texts`` counts the records with text; without any, ``keys`` are those of the first record.
+    """
+
+    name: str
+    documents: int
+    bytes: int
+    parts: int
+    texts: int
+    keys: tuple[str, ...]
+    whole: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetRead:
+    """What a source contributed in all. ``licence`` is that of the dataset's card."""
+
+    licence: str | None
+    files: int
+    bytes: int
+    documents: int
+
+
+def read_dataset(source: HfSource, inventory: str | None, folder: Path) -> DatasetRead:
+    """Write the parts and the journal of a source into ``folder``. ``inventory``: the hash of a local dataset's files.
+
+    Raises DataError for files that cannot be read, that are none, or that have no text in the source's column.
+    """
+    dataset = dataset_files(source)
+    files = dataset.list(source.files)
     if not files:
-        raise DataError(f"{found.title}: files {source['files']!r} matches none; check files of this source")
-    quota = Quota(documents=source["max_documents"], size=source["max_bytes"])
-    entries = _resumed(folder, _key(source, inventory))
-    for entry in entries:
-        quota.spend(entry["documents"], entry["bytes"])
-    for file in files[len(entries) :]:
-        if quota.spent or (entries and not entries[-1]["whole"]):
+        raise DataError(f"{dataset.title}: files {source.files!r} matches none; check files of this source")
+    quota = Quota(documents=source.max_documents, size=source.max_bytes)
+    done = _resume(folder, _identity(source, inventory))
+    for file_read in done:
+        quota.spend(file_read.documents, file_read.bytes)
+    for file in files[len(done) :]:
+        if quota.spent or (done and not done[-1].whole):
             break
-        entries.append(_read(found, file, source, quota, folder, sum(entry["parts"] for entry in entries)))
-        _check_text(entries, source, found.title)
-        _append(folder / JOURNAL, entries[-1])
-        logger.info("%s: %d of %d files read, %s bytes of documents", found.title, len(entries), len(files),
-                    f"{sum(entry['bytes'] for entry in entries):,}")  # fmt: skip
-    if not any(entry["texts"] for entry in entries):
-        raise DataError(_no_text(found.title, source, entries))
-    return {
-        "licence": source["licence"] or found.licence(),
-        "files": len(entries),
-        "bytes": sum(entry["bytes"] for entry in entries),
-        "documents": sum(entry["documents"] for entry in entries),
-    } | ({} if Path(source["dataset"]).is_dir() else {key: source[key] for key in ("dataset", "revision")})
+        done.append(_read_file(dataset, file, source, quota, folder, sum(file_read.parts for file_read in done)))
+        _check_text(done, source, dataset.title)
+        _append(folder / JOURNAL, done[-1])
+        logger.info("%s: %d of %d files read", dataset.title, len(done), len(files))
+    if not any(file_read.texts for file_read in done):
+        raise DataError(_no_text(dataset.title, source, done))
+    return DatasetRead(
+        licence=source.licence or dataset.licence(),
+        files=len(done),
+        bytes=sum(file_read.bytes for file_read in done),
+        documents=sum(file_read.documents for file_read in done),
+    )
 
 
 def dataset_outputs(folder: Path) -> list[Path]:
+    """The files that ``read_dataset`` writes."""
     return [*sorted(folder.glob("part-*.jsonl.zst")), folder / JOURNAL]
 
 
-def _read(
-    found: dataset_files.Dataset, file: dataset_files.File, source: Entry, quota: Quota, folder: Path, first: int
-) -> Entry:
-    tally = RecordStatistics()
+def _read_file(
+    dataset: DatasetFiles, file: DatasetFile, source: HfSource, quota: Quota, folder: Path, first_part: int
+) -> FileRead:
+    statistics = RecordStatistics()
 
-    def lines(opened: Any) -> Iterator[bytes]:
-        return _shown(quota.take(read_records(opened, file.name, source["text"], source["id"], tally)), file.name)
+    def lines(opened: BinaryIO) -> Iterator[bytes]:
+        records = read_records(opened, file.name, source.text, source.id, statistics)
+        return _with_progress(quota.take(records), file.name)
 
     try:
-        with found.open(file) as opened:
-            written = parts.write_parts(lines(opened), folder, first)
+        with dataset.open(file) as opened:
+            written = parts.write_parts(lines(opened), folder, first_part)
     except DataError as error:
-        raise DataError(str(error) if str(error).startswith(found.title) else f"{found.title}: {error}") from None
-    return {
-        "name": file.name,
-        "documents": written.documents,
-        "bytes": written.bytes,
-        "parts": written.parts,
-        "texts": tally.texts,
-        "keys": [] if tally.texts else tally.keys,
-        "whole": not quota.full,
-    }
+        raise DataError(str(error) if str(error).startswith(dataset.title) else f"{dataset.title}: {error}") from None
+    return FileRead(
+        name=file.name,
+        documents=written.documents,
+        bytes=written.bytes,
+        parts=written.parts,
+        texts=statistics.texts,
+        keys=() if statistics.texts else tuple(statistics.keys),
+        whole=not quota.full,
+    )
 
 
-def _shown(lines: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """The lines, while the log or the terminal tells how many bytes of them came."""
+def _with_progress(lines: Iterator[bytes], name: str) -> Iterator[bytes]:
     with Progress(name, total=None, unit="bytes") as progress:
         size = 0
         for documents, line in enumerate(lines, 1):
@@ -91,52 +123,52 @@ def _shown(lines: Iterator[bytes], name: str) -> Iterator[bytes]:
             progress.update(size, f"{documents:,} documents")
 
 
-def _check_text(entries: list[Entry], source: Entry, title: str) -> None:
-    """Raise DataError when so many rows came without any text that the column must be wrong."""
-    if not any(entry["texts"] for entry in entries) and sum(entry["documents"] for entry in entries) >= _SUSPECT:
-        raise DataError(_no_text(title, source, entries))
+def _check_text(done: list[FileRead], source: HfSource, title: str) -> None:
+    """Raises DataError when so many records have no text that the column must be wrong."""
+    if any(file_read.texts for file_read in done):
+        return
+    if sum(file_read.documents for file_read in done) >= _WRONG_COLUMN_RECORDS:
+        raise DataError(_no_text(title, source, done))
 
 
-def _no_text(title: str, source: Entry, entries: list[Entry]) -> str:
-    keys: list[str] = next((entry["keys"] for entry in entries if entry["keys"]), [])
-    has = f"; the first row has {', '.join(keys)}" if keys else ""
-    return f"{title}: no row of {source['files']!r} has text under {source['text']!r}{has}; check text of this source"
+def _no_text(title: str, source: HfSource, done: list[FileRead]) -> str:
+    keys = next((file_read.keys for file_read in done if file_read.keys), ())
+    has = f"; the first record has {', '.join(keys)}" if keys else ""
+    return f"{title}: no record of {source.files!r} has text under {source.text!r}{has}; check text of this source"
 
 
-def _key(source: Entry, inventory: str | None) -> str:
-    """What shapes the parts: a journal with another key is of other parts."""
-    shaping = {key: source[key] for key in _SHAPING}
-    if Path(source["dataset"]).is_dir():
-        del shaping["dataset"]
+def _identity(source: HfSource, inventory: str | None) -> str:
+    """The hash of all that shapes the parts: a journal with another one belongs to other parts."""
+    shaping = [getattr(source, name) for name in _SHAPING]  # a local dataset has no name, but an inventory
     return fingerprint([shaping, inventory, parts.PART_BYTES])
 
 
-def _resumed(folder: Path, key: str) -> list[Entry]:
-    """What earlier runs finished, as far as its parts are there; anything else is removed."""
+def _resume(folder: Path, identity: str) -> list[FileRead]:
+    """The files that earlier runs finished, as far as their parts exist; anything else is removed."""
     path = folder / JOURNAL
-    kept = [canonical_json({"key": key}) + b"\n"]
-    entries: list[Entry] = []
+    journal = [canonical_json({"key": identity}) + b"\n"]
+    done: list[FileRead] = []
     head, *lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else [b""]
-    for line in lines if head == kept[0] else []:
+    for line in lines if head == journal[0] else []:
         if not line.endswith(b"\n"):
             break
         try:
-            entry = json.loads(line)
-        except ValueError:
+            file_read = codec.decode(FileRead, json.loads(line), str(path))
+        except (ValueError, ArtifactError):
             break
-        before = sum(earlier["parts"] for earlier in entries)
-        if not all(parts.part(folder, before + number).is_file() for number in range(entry["parts"])):
+        before = sum(earlier.parts for earlier in done)
+        if not all(parts.part(folder, before + number).is_file() for number in range(file_read.parts)):
             break
-        entries.append(entry)
-        kept.append(line)
-    parts.remove_parts(folder, sum(entry["parts"] for entry in entries))
+        done.append(file_read)
+        journal.append(line)
+    parts.remove_parts(folder, sum(file_read.parts for file_read in done))
     with atomic_file(path) as file:
-        file.write(b"".join(kept))
-    return entries
+        file.write(b"".join(journal))
+    return done
 
 
-def _append(path: Path, entry: Entry) -> None:
+def _append(path: Path, file_read: FileRead) -> None:
     with path.open("ab") as file:
-        file.write(canonical_json(entry) + b"\n")
+        file.write(canonical_json(codec.encode(file_read)) + b"\n")
         file.flush()
         os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""The contents of plain, gzip and zstd files, strictly: one that is damaged or cut short is never taken for whole."""
+"""Reads plain, gzip and zstd files strictly: a corrupt or truncated file is never accepted as complete."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def _zstd() -> _Decoder:
     return zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES).decompressobj()
 
 
-# With the packed bytes to hand over at once, which alone bound what comes out of a call: at most 1,032 for each byte of
-# gzip, and 128 KiB for each four bytes of zstd.
+# With the compressed bytes of one call, which alone bound its output: at most 1,032 bytes for each byte of gzip, and
+# 128 KiB for each four bytes of zstd.
 _DECODERS: dict[Compression, tuple[Callable[[], _Decoder], int]] = {
     Compression.GZIP: (_gzip, 1024),
     Compression.ZSTD: (_zstd, 128),
@@ -41,12 +41,12 @@ _DECODERS: dict[Compression, tuple[Callable[[], _Decoder], int]] = {
 
 
 def decompressed(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
-    """The contents of a file in pieces, each with the bytes of the packed file read so far.
+    """The contents of a file in pieces, each with the compressed bytes read so far.
 
-    ``name`` tells by its ending how it is packed. Any number of gzip members or zstd frames is read. A piece has at
-    most 5 MiB whatever the file unpacks to, and zstd's window at most 128 MiB; a frame that asks for more is refused.
-    Raises DataError, naming the byte offset, for a packed file that is damaged, cut short or empty, after everything
-    that could be read before the damage.
+    The ending of ``name`` decides the compression. Any number of gzip members or zstd frames is read. A piece has at
+    most 5 MiB whatever the file decompresses to, and zstd's window at most 128 MiB; a frame that needs more is refused.
+    Raises DataError, naming the byte offset, for a compressed file that is corrupt, cut short or empty, after
+    everything that could be read before that.
     """
     compressed = compression(name)
     if compressed is None:
@@ -55,19 +55,19 @@ def decompressed(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
             end += len(piece)
             yield end, piece
         return
-    held: list[bytes] = []
+    pieces: list[bytes] = []
     size = end = 0
     try:
         for end, content in _decoded(file, name, *_DECODERS[compressed]):
-            held.append(content)
+            pieces.append(content)
             size += len(content)
             if size >= PIECE_BYTES:
-                yield end, b"".join(held)
-                held, size = [], 0
+                yield end, b"".join(pieces)
+                pieces, size = [], 0
     except DataError:
-        yield end, b"".join(held)
+        yield end, b"".join(pieces)
         raise
-    yield end, b"".join(held)
+    yield end, b"".join(pieces)
 
 
 def _decoded(file: BinaryIO, name: str, make: Callable[[], _Decoder], step: int) -> Iterator[tuple[int, bytes]]:
@@ -82,7 +82,7 @@ def _decoded(file: BinaryIO, name: str, make: Callable[[], _Decoder], step: int)
                 try:
                     content = decoder.decompress(piece)
                 except (zlib.error, zstandard.ZstdError) as error:
-                    raise DataError(f"{name}: damaged near byte {at} ({error}); fetch it again") from None
+                    raise DataError(f"{name}: corrupt near byte {at} ({error}); fetch it again") from None
                 piece = decoder.unused_data
                 if decoder.eof:
                     decoder = None

@@ -1,4 +1,4 @@
-"""Files by HTTP: resumed where the server can, restarted where it cannot, and kept only with the hash asked for."""
+"""Downloads files by HTTP: resumed where the server can, restarted where it cannot, accepted only with their hash."""
 
 from __future__ import annotations
 
@@ -16,55 +16,77 @@ import requests
 from palimpsest.artifact import read_json, sync, write_json
 from palimpsest.errors import ArtifactError, DataError
 from palimpsest.progress import Progress
-from palimpsest.raw.http_client import Backoff, RefusedError, Session, TransientError, body, content_range, get
+from palimpsest.raw.http_client import (
+    Backoff,
+    RefusedError,
+    Session,
+    TransientError,
+    get,
+    parse_content_range,
+    read_body,
+)  # fmt: skip
+from palimpsest.settings.sources import Download
 
 logger = logging.getLogger(__name__)
 _NAME_BYTES = 200
-_CHUNK = 1 << 22
-# What an attempt must add to what was there before to count as progress.
+# Bytes that an attempt must add to the file to count as progress.
 _PROGRESS_BYTES = 1 << 16
 
 
-def download_files(urls: Iterable[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
-    """Bring the files of ``urls`` (url, sha256, name or None) into ``folder``, which holds nothing else afterwards.
+@dataclass(frozen=True, kw_only=True)
+class DownloadedFile:
+    """A file in the folder of downloads; ``name`` is its name there."""
 
-    Returns url, sha256, name and bytes of each. A file that is there with its hash is not fetched again; a download
-    that was cut or killed goes on where it ended. Raises DataError, naming the URL.
+    url: str
+    sha256: str
+    name: str
+    bytes: int
+
+
+def download_files(urls: Iterable[Download], folder: Path) -> list[DownloadedFile]:
+    """Download the files of ``urls`` into ``folder``, which has no other files afterwards.
+
+    A file that is there with its hash is not downloaded again; an interrupted download resumes. Raises DataError, which
+    names the URL.
     """
-    wanted = file_names(urls)
+    files = file_names(urls)
     folder.mkdir(parents=True, exist_ok=True)
-    kept = {f"{start}{name}{end}" for name in wanted for start, end in (("", ""), (".", ".part"), (".", ".part.json"))}
+    affixes = (("", ""), (".", ".part"), (".", ".part.json"))
+    retained = {f"{prefix}{name}{suffix}" for name in files for prefix, suffix in affixes}
     for path in folder.iterdir():
-        if path.name not in kept:
+        if path.name not in retained:
             path.unlink()
     with Session() as session:
-        for name, given in wanted.items():
-            if not (folder / name).is_file() or _sha256(folder / name).hexdigest() != given["sha256"]:
-                _Download(session=session, url=given["url"], sha256=given["sha256"], path=folder / name).run()
+        for name, file in files.items():
+            if not (folder / name).is_file() or _sha256(folder / name).hexdigest() != file.sha256:
+                _Transfer(session=session, url=file.url, sha256=file.sha256, path=folder / name).run()
     return [
-        {"url": given["url"], "sha256": given["sha256"], "name": name, "bytes": (folder / name).stat().st_size}
-        for name, given in wanted.items()
+        DownloadedFile(url=file.url, sha256=file.sha256, name=name, bytes=(folder / name).stat().st_size)
+        for name, file in files.items()
     ]
 
 
-def file_names(urls: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The downloads by the name that each is kept under: its own, else the last part of its URL."""
-    wanted: dict[str, dict[str, Any]] = {}
-    for given in urls:
-        name = given["name"] or unquote(urlsplit(given["url"]).path.rpartition("/")[2])
+def file_names(urls: Iterable[Download]) -> dict[str, Download]:
+    """The downloads by the name of their file: their own ``name``, else the last part of the URL."""
+    files: dict[str, Download] = {}
+    for file in urls:
+        name = file.name or unquote(urlsplit(file.url).path.rpartition("/")[2])
         if not name or name.startswith(".") or not name.isprintable() or set(name) & set("/\\"):
-            raise DataError(f"{given['url']}: its last part {name!r} is no name for a file; give it one (name)")
+            raise DataError(f"{file.url}: its last part {name!r} is no name for a file; give it one (name)")
         if len(name.encode()) > _NAME_BYTES:
-            raise DataError(f"{given['url']}: its last part has over {_NAME_BYTES} bytes; give it a name (name)")
-        if name in wanted:
-            raise DataError(f"{given['url']}: {wanted[name]['url']} is called {name!r} too; give one another name")
-        wanted[name] = given
-    return wanted
+            raise DataError(f"{file.url}: its last part has over {_NAME_BYTES} bytes; give it a name (name)")
+        if name in files:
+            raise DataError(f"{file.url}: {files[name].url} is called {name!r} too; give one another name")
+        files[name] = file
+    return files
 
 
 @dataclass(kw_only=True)
-class _Download:
-    """One file on its way. Beside it lie ``.{name}.part`` and what the server said by which to tell a changed file."""
+class _Transfer:
+    """A download in progress, to ``.{name}.part``; ``.{name}.part.json`` has its URL and the server's validator.
+
+    ``validator`` is an ETag or a date by which the server says whether its file changed.
+    """
 
     session: Session
     url: str
@@ -73,7 +95,7 @@ class _Download:
     digest: Any = field(default_factory=hashlib.sha256)
     position: int = 0
     validator: str | None = None
-    # Whether the bytes stem from several answers without anything to tell that they are of one file.
+    # Whether the bytes come from several answers and nothing proves that these are of one file.
     mixed: bool = False
 
     @property
@@ -81,7 +103,7 @@ class _Download:
         return self.path.with_name(f".{self.path.name}.part")
 
     @property
-    def note(self) -> Path:
+    def state_file(self) -> Path:
         return self.path.with_name(f".{self.path.name}.part.json")
 
     def run(self) -> None:
@@ -99,41 +121,41 @@ class _Download:
                     if self.digest.hexdigest() != self.sha256:
                         backoff.wait(problem)
                 else:
-                    self._judge(file)
+                    self._check_hash(file)
             os.fsync(file.fileno())
         self.part.replace(self.path)
-        self.note.unlink(missing_ok=True)
+        self.state_file.unlink(missing_ok=True)
         sync(self.path.parent)
 
     def _resume(self) -> None:
         self.digest = _sha256(self.part)
         self.position = self.part.stat().st_size
         try:
-            note = read_json(self.note)
+            state = read_json(self.state_file)
         except ArtifactError:
-            note = {}
-        self.validator = note.get("validator") if note.get("url") == self.url else None
+            state = {}
+        self.validator = state.get("validator") if state.get("url") == self.url else None
         if self.position:
-            logger.info("%s: goes on at byte %s", self.path.name, f"{self.position:,}")
+            logger.info("%s: resuming at byte %s", self.path.name, f"{self.position:,}")
 
     def _receive(self, file: IO[bytes]) -> None:
-        """One answer, to its end."""
+        """Read one answer to its end."""
         try:
             response = get(self.session, self.url, self._headers())
         except RefusedError as refusal:
             if refusal.status != 416:
                 raise
-            # There is nothing after what is here, and that was not the file: from the beginning.
+            # The server has no bytes after these, and their hash is wrong: from scratch.
             self.mixed = True
             return
-        if response.status_code != 206 or content_range(response)[0] != self.position:
-            if response.status_code == 206:
-                response.close()
-                self._restart(file)
-                raise TransientError(
-                    f"asked for bytes from {self.position}, got {response.headers.get('Content-Range')!r}"
-                )
+        content_range = response.headers.get("Content-Range", "")
+        if response.status_code != 206:
             self._restart(file)
+        elif parse_content_range(content_range)[0] != self.position:
+            response.close()
+            problem = TransientError(f"requested bytes from {self.position}, got {content_range!r}")
+            self._restart(file)
+            raise problem
         elif self.validator is None or _validator(response) != self.validator:
             self.mixed = self.mixed or self.position > 0
         self._remember(response)
@@ -141,7 +163,7 @@ class _Download:
         length = response.headers.get("Content-Length", "")
         size = self.position + int(length) if length.isdecimal() else None
         with Progress(self.path.name, total=size, unit="bytes", start=self.position) as progress:
-            for piece in body(response):
+            for piece in read_body(response):
                 file.write(piece)
                 self.digest.update(piece)
                 self.position += len(piece)
@@ -159,35 +181,32 @@ class _Download:
 
     def _remember(self, response: requests.Response) -> None:
         self.validator = _validator(response)
-        write_json(self.note, {"url": self.url, "validator": self.validator})
+        write_json(self.state_file, {"url": self.url, "validator": self.validator})
 
-    def _judge(self, file: IO[bytes]) -> None:
-        """A whole answer came: if the hash is wrong, that is final unless the bytes may be of two versions."""
+    def _check_hash(self, file: IO[bytes]) -> None:
+        """Check the hash after a complete answer: a wrong one is final unless the bytes may be of two versions."""
         found = self.digest.hexdigest()
         if found == self.sha256:
             return
         if self.mixed:
-            logger.warning("%s: what was resumed is not the file asked for; fetched anew", self.path.name)
+            logger.warning("%s: the resumed download has another hash; downloading it from scratch", self.path.name)
             self._restart(file)
             return
         self.part.unlink()
-        self.note.unlink(missing_ok=True)
+        self.state_file.unlink(missing_ok=True)
         raise DataError(
             f"{self.url}: has SHA-256 {found} ({self.position:,} bytes), expected {self.sha256}; "
-            "either the file was changed or replaced, or the hash in params is not its"
+            "either the file was changed or replaced, or the hash in the params is not that of this file"
         )
 
 
 def _validator(response: requests.Response) -> str | None:
-    """What the server says by which to tell a changed file; a weak tag may be the same for different bytes."""
+    """The ETag or date that changes with the file. Weak tags do not count: different bytes may share one."""
     tag: str = response.headers.get("ETag", "")
     modified: str | None = response.headers.get("Last-Modified")
     return tag if tag.startswith('"') else modified
 
 
 def _sha256(path: Path) -> Any:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest
+        return hashlib.file_digest(file, "sha256")

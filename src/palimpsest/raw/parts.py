@@ -1,4 +1,4 @@
-"""Documents as numbered JSONL.zst parts, and how many of them are asked for."""
+"""Documents as numbered JSONL.zst parts, and the quota of a source."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import zstandard
 
 from palimpsest.artifact import atomic_file
 
-# Bytes of lines in a part, before packing.
+# Bytes of lines in a part, before compression.
 PART_BYTES = 256_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """Lines, their bytes, and the parts that hold them."""
+    """Counts of lines, of their bytes, and of the parts that were written."""
 
     documents: int
     bytes: int
@@ -28,32 +28,32 @@ def part(folder: Path, number: int) -> Path:
 
 
 def write_parts(lines: Iterable[bytes], folder: Path, first: int = 0) -> Written:
-    """Write parts numbered from ``first``, each of which appears whole; memory does not grow with them."""
-    waiting, documents, size, number = iter(lines), 0, 0, first
-    line = next(waiting, None)
+    """Write parts numbered from ``first``, each atomically; memory does not grow with them."""
+    remaining, documents, size, number = iter(lines), 0, 0, first
+    line = next(remaining, None)
     while line is not None:
         filled = 0
         with (
             atomic_file(part(folder, number)) as file,
-            zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False) as packed,
+            zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False) as compressed,
         ):
             while line is not None and filled < PART_BYTES:
-                packed.write(line)
+                compressed.write(line)
                 filled, documents = filled + len(line), documents + 1
-                line = next(waiting, None)
+                line = next(remaining, None)
         size, number = size + filled, number + 1
     return Written(documents=documents, bytes=size, parts=number - first)
 
 
 def write_lines(lines: Iterable[bytes], path: Path) -> None:
-    """Write one file of lines, whole."""
-    with atomic_file(path) as file, zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False) as packed:
+    """Write one file of lines, atomically."""
+    with atomic_file(path) as file, zstandard.ZstdCompressor(level=3).stream_writer(file, closefd=False) as compressed:
         for line in lines:
-            packed.write(line)
+            compressed.write(line)
 
 
 def remove_parts(folder: Path, first: int) -> None:
-    """Remove the parts numbered from ``first``, and what a killed run left of unfinished files."""
+    """Remove the parts numbered from ``first``, and the temporary files of a killed run."""
     for path in folder.glob("part-*.jsonl.zst"):
         if path.name >= part(folder, first).name:
             path.unlink()
@@ -63,7 +63,7 @@ def remove_parts(folder: Path, first: int) -> None:
 
 @dataclass
 class Quota:
-    """How many documents and bytes of lines may still come (None: any); ``full`` once one had to stay out."""
+    """The documents and bytes of lines that may still be read (None: any); ``full`` once one did not fit."""
 
     documents: int | None
     size: int | None
@@ -74,7 +74,7 @@ class Quota:
         return self.documents == 0 or self.size == 0
 
     def take(self, lines: Iterable[bytes]) -> Iterator[bytes]:
-        """The lines down to the first that does not fit."""
+        """The lines before the first that does not fit."""
         for line in lines:
             if self.documents == 0 or (self.size is not None and len(line) > self.size):
                 self.full = True

@@ -3,67 +3,57 @@
 from __future__ import annotations
 
 import logging
-from decimal import Decimal
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from palimpsest import codec
 from palimpsest.artifact import Manifest, atomic_file, read_manifest, write_manifest
 from palimpsest.replay.permutation import derive_key
 from palimpsest.replay.pool_plan import RESERVOIR, OwnStage, PoolPlan, PoolSource
 from palimpsest.replay.reservoir import retained
 from palimpsest.replay.samplers import SequenceOrder
 from palimpsest.replay.schedule import Schedule
+from palimpsest.settings.replay import ReplayShare
+from palimpsest.specs.data import PastText, PoolSpec
 from palimpsest.tokens.sequences import Sequences
 
 logger = logging.getLogger(__name__)
 
 
-def build_pool(spec: dict[str, Any], tokens: dict[str, Path], out: Path) -> Manifest:
+def build_pool(spec: PoolSpec, tokens: Mapping[str, Path], out: Path) -> Manifest:
     """Write the plan of a pool. ``tokens``: folder of the token shards by past language."""
-    languages = [past["language"] for past in spec["past"]]
-    inputs = {f"tokens/{language}": read_manifest(tokens[language], "tokens") for language in languages}
-    sources = tuple(_source(past, tokens, spec) for past in spec["past"])
-    own = OwnStage(
-        language=spec["language"],
-        budget=spec["budget"],
-        batch_size=spec["batch_size"],
-        rate=Decimal(spec["rate"]),
-        accounting=spec["accounting"],
-    )
-    schedule, size = own.schedule(), sum(source.used for source in sources)
-    files = []
-    if spec["scope"] == "capacity":
-        reservoir = retained(size, spec["capacity"], derive_key(spec["seed"], "reservoir"))
+    inputs = {f"tokens/{past.language}": read_manifest(tokens[past.language], "tokens") for past in spec.past}
+    sources = tuple(_source(past, tokens, spec) for past in spec.past)
+    schedule = Schedule.for_budget(spec.new.sequences, batch_size=spec.batch_size, replay=spec.replay)
+    size, files = sum(source.used for source in sources), []
+    if spec.replay.capacity is not None:
+        reservoir = retained(size, spec.replay.capacity, derive_key(spec.seed, "reservoir"))
         size = len(reservoir)
         files.append(_write_array(out / RESERVOIR, reservoir))
-    elif spec["scope"] == "seen":
+    elif spec.replay.scope == "seen":
         size += schedule.new
-    plan = PoolPlan(
-        scope=spec["scope"],
-        seed=spec["seed"],
-        stage=spec["stage"],
-        sources=sources,
-        own=own if spec["scope"] == "seen" else None,
-    )
+    own = _own_stage(spec) if spec.replay.scope == "seen" else None
+    plan = PoolPlan(scope=spec.replay.scope, seed=spec.seed, stage=spec.stage, sources=sources, own=own)
     files.append(plan.write(out))
     counts = {"sequences": size, "draws": schedule.replayed, "epochs": round(schedule.replayed / size, 4)}
-    logger.info("pool of %d sequences from %s; %d draws", size, ", ".join(languages), schedule.replayed)
-    return write_manifest(out, stage="replay", params=spec, inputs=inputs, files=files, counts=counts)
+    languages = ", ".join(past.language for past in spec.past)
+    logger.info("pool of %d sequences from %s; %d draws", size, languages, schedule.replayed)
+    params = codec.identity(spec)
+    return write_manifest(out, stage="replay", params=params, inputs=inputs, files=files, counts=counts)
 
 
-def _source(past: dict[str, Any], tokens: dict[str, Path], spec: dict[str, Any]) -> PoolSource:
-    language = past["language"]
-    sequences = len(Sequences(tokens[language], "train", spec["context_length"]))
-    trained = Schedule.for_budget(
-        past["budget"],
-        batch_size=spec["batch_size"],
-        replay_rate=Decimal(past["rate"]),
-        accounting=past["accounting"],
-    )
-    SequenceOrder(language, sequences, spec["seed"])  # refuses a language without any
-    return PoolSource(language=language, sequences=sequences, used=min(trained.new, sequences))
+def _source(past: PastText, tokens: Mapping[str, Path], spec: PoolSpec) -> PoolSource:
+    sequences = len(Sequences(tokens[past.language], "train", spec.context_length))
+    trained = Schedule.for_budget(past.sequences, batch_size=spec.batch_size, replay=past.replay).new
+    SequenceOrder(past.language, sequences, spec.seed)  # refuses a language without any
+    return PoolSource(language=past.language, sequences=sequences, used=min(trained, sequences))
+
+
+def _own_stage(spec: PoolSpec) -> OwnStage:
+    share = ReplayShare(rate=spec.replay.rate, accounting=spec.replay.accounting)
+    return OwnStage(language=spec.new.language, sequences=spec.new.sequences, batch_size=spec.batch_size, replay=share)
 
 
 def _write_array(path: Path, array: np.ndarray) -> Path:

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -29,10 +27,10 @@ from palimpsest.replay.samplers import (
     UniformSampler,
     new_sequences,
 )
-from palimpsest.replay.schedule import Accounting, Schedule
+from palimpsest.replay.schedule import Schedule
+from palimpsest.settings.replay import ReplayShare, Scope
 from palimpsest.tokens.sequences import Sequences
 
-Scope = Literal["past", "balanced", "capacity", "seen"]
 PLAN = "pool.json"
 RESERVOIR = "reservoir.npy"
 
@@ -48,18 +46,12 @@ class PoolSource:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnStage:
-    """The stage that replays, as its schedule needs it."""
+    """The new text of the stage that replays, with the rest of its schedule."""
 
     language: str
-    budget: int
+    sequences: int
     batch_size: int
-    rate: Decimal
-    accounting: Accounting
-
-    def schedule(self) -> Schedule:
-        return Schedule.for_budget(
-            self.budget, batch_size=self.batch_size, replay_rate=self.rate, accounting=self.accounting
-        )
+    replay: ReplayShare
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +83,11 @@ def open_pool(folder: Path, tokens: Mapping[str, Sequences]) -> Sampler:
     if plan.scope == "capacity":
         return ReservoirSampler(prefixes, key, np.load(folder / RESERVOIR, allow_pickle=False))
     if plan.own is not None:
-        schedule, language = plan.own.schedule(), plan.own.language
-        own = OrderPrefix(SequenceOrder(language, len(tokens[language]), plan.seed), schedule.new)
-        return SeenSampler(prefixes, key, new_sequences([own], plan.seed, plan.stage), schedule)
+        own = plan.own
+        schedule = Schedule.for_budget(own.sequences, batch_size=own.batch_size, replay=own.replay)
+        order = SequenceOrder(own.language, len(tokens[own.language]), plan.seed)
+        new = new_sequences([OrderPrefix(order, schedule.new)], plan.seed, plan.stage)
+        return SeenSampler(prefixes, key, new, schedule)
     return UniformSampler(prefixes, key)
 
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
-Accounting = Literal["add", "replace"]
+from palimpsest.settings.replay import ReplayShare
 
 
 @dataclass(frozen=True)
@@ -41,19 +40,21 @@ class Schedule:
         _check_rate(self.replay_rate)
 
     @classmethod
-    def for_budget(cls, budget: int, *, batch_size: int, replay_rate: Decimal, accounting: Accounting) -> Schedule:
-        """The schedule of a stage with ``budget`` sequences.
+    def for_budget(cls, budget: int, *, batch_size: int, replay: ReplayShare | None) -> Schedule:
+        """The schedule of a stage with a budget of sequences; ``replay`` is None where nothing is replayed.
 
         ``add``: the budget counts new sequences, and the stage ends with the last of them, so that compute grows by
         1/(1 - α). ``replace``: the budget counts all sequences, and replay takes the place of new ones.
         """
-        if accounting == "replace":
-            return cls(total=budget, batch_size=batch_size, replay_rate=replay_rate)
-        _check_rate(replay_rate)
-        numerator, denominator = replay_rate.as_integer_ratio()
+        if replay is None:
+            return cls(total=budget, batch_size=batch_size, replay_rate=Decimal(0))
+        if replay.accounting == "replace":
+            return cls(total=budget, batch_size=batch_size, replay_rate=replay.rate)
+        _check_rate(replay.rate)
+        numerator, denominator = replay.rate.as_integer_ratio()
         # The smallest T with T - ⌊Tα⌋ ≥ budget: T(1 - α) must exceed budget - 1.
         total = (budget - 1) * denominator // (denominator - numerator) + 1
-        return cls(total=total, batch_size=batch_size, replay_rate=replay_rate)
+        return cls(total=total, batch_size=batch_size, replay_rate=replay.rate)
 
     @property
     def steps(self) -> int:

@@ -8,15 +8,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
+from palimpsest import codec
 from palimpsest.artifact import MANIFEST, Manifest, atomic_file, read_manifest, write_manifest
 from palimpsest.errors import DataError
 from palimpsest.hub import Repository
 from palimpsest.settings.base import expand
+from palimpsest.settings.model import Tokenizer as TokenizerSettings
+from palimpsest.specs.data import TokenizerSpec
 from palimpsest.tokens.byte_level import END_OF_TEXT, end_of_text, token_bytes
 from palimpsest.tokens.encoders import ReferenceEncoder
 from palimpsest.tokens.tokenizer_sample import count_words, held_out_texts, training_sample
@@ -41,21 +43,19 @@ _PIECES = (
 )
 
 
-def build_tokenizer(spec: dict[str, Any], corpora: dict[str, Path], out: Path) -> None:
-    """Write data/tokenizer.
+def build_tokenizer(spec: TokenizerSpec, corpora: Mapping[str, Path], out: Path) -> None:
+    """Write data/tokenizer. ``corpora``: language → folder.
 
-    ``spec``: ``tokenizer`` (vocab_size, sample_mb, path, hub, revision), ``languages``, ``revision``. ``corpora``:
-    language → folder.
     Memory grows with sample_mb, not with the corpus. Raises DataError for a user-supplied tokenizer that is not
     byte-level.
     """
-    settings = spec["tokenizer"]
-    inputs = {language: read_manifest(corpora[language], "corpus") for language in spec["languages"]}
-    budget = settings["sample_mb"] * _MB
+    settings = spec.tokenizer
+    inputs = {language: read_manifest(corpora[language], "corpus") for language in spec.languages}
+    budget = settings.sample_mb * _MB
     (out / MANIFEST).unlink(missing_ok=True)
     file, sizes_file = out / "tokenizer.json", out / "token_bytes.npy"
     supplied = _supplied(settings)
-    content = _read(supplied) if supplied else _train(inputs, settings["vocab_size"], budget)
+    content = _read(supplied) if supplied else _train(inputs, settings.vocab_size, budget)
     with atomic_file(file) as target:
         target.write(content)
     sizes = token_bytes(file)
@@ -65,7 +65,7 @@ def build_tokenizer(spec: dict[str, Any], corpora: dict[str, Path], out: Path) -
     write_manifest(
         out,
         stage="tokenizer",
-        params=_params(spec),
+        params=codec.identity(spec),
         inputs={f"corpus/{language}": manifest for language, manifest in inputs.items()},
         files=[file, sizes_file],
         counts={
@@ -76,22 +76,11 @@ def build_tokenizer(spec: dict[str, Any], corpora: dict[str, Path], out: Path) -
     )
 
 
-def _params(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """What shapes the folder. The path of a user-supplied tokenizer does not: its hash is in the list of files."""
-    settings = spec["tokenizer"]
-    shaped = {"given": bool(settings["path"] or settings["hub"]), "sample_mb": settings["sample_mb"]}
-    if settings["hub"]:
-        shaped |= {"hub": settings["hub"], "revision": settings["revision"]}
-    if not shaped["given"]:
-        shaped["vocab_size"] = settings["vocab_size"]
-    return {"languages": spec["languages"], "revision": spec["revision"], "tokenizer": shaped}
-
-
-def _supplied(settings: Mapping[str, Any]) -> Path | None:
+def _supplied(settings: TokenizerSettings) -> Path | None:
     """The user-supplied tokenizer.json, if there is one."""
-    if settings["hub"]:
-        return download_tokenizer(settings["hub"], settings["revision"])
-    return Path(expand(settings["path"])) if settings["path"] else None
+    if settings.hub:
+        return download_tokenizer(settings.hub, str(settings.revision))
+    return Path(expand(settings.path)) if settings.path else None
 
 
 def download_tokenizer(repository: str, revision: str) -> Path:

@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any
 
 from palimpsest import codec
 from palimpsest.artifact import MANIFEST, Manifest, fingerprint, read_manifest, write_manifest
 from palimpsest.errors import DataError
 from palimpsest.progress import Progress
+from palimpsest.specs.data import TokensSpec
 from palimpsest.tokens.megatron import shard_files
 from palimpsest.tokens.mixture import write_mixture
 from palimpsest.tokens.partial_build import PartialBuild
@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 _SUFFIX = ".jsonl.zst"
 
 
-def build_tokens(spec: dict[str, Any], corpus: Path, tokenizer: Path, out: Path, workers: int = 1) -> None:
-    """Write data/tokens/{language}. ``spec``: ``language``, ``sources`` (name → weight, max_tokens), ``revision``.
+def build_tokens(spec: TokensSpec, corpus: Path, tokenizer: Path, out: Path, workers: int = 1) -> None:
+    """Write data/tokens/{language}.
 
     The bytes are the same for any number of workers; a killed build resumes after its last finished shard. A worker is
     a thread. Memory for each: 2 MiB of text (or one longer document) with its encoding, and 24 bytes for each document
@@ -42,7 +42,8 @@ def build_tokens(spec: dict[str, Any], corpus: Path, tokenizer: Path, out: Path,
     write_manifest(
         out,
         stage="tokens",
-        params=spec | {"dtype": encoder.dtype, "end_of_text": encoder.end_of_text, "vocab_size": encoder.vocab_size},
+        params=codec.identity(spec)
+        | {"dtype": encoder.dtype, "end_of_text": encoder.end_of_text, "vocab_size": encoder.vocab_size},
         inputs={"corpus": corpus_manifest, "tokenizer": tokenizer_manifest},
         files=[file for shard in shards for file in shard_files(out / shard.name)],
         counts=codec.encode(counts),
@@ -50,16 +51,16 @@ def build_tokens(spec: dict[str, Any], corpus: Path, tokenizer: Path, out: Path,
     build.close()
 
 
-def _corpus_shards(spec: dict[str, Any], corpus: Manifest) -> list[CorpusShard]:
+def _corpus_shards(spec: TokensSpec, corpus: Manifest) -> list[CorpusShard]:
     """The corpus shards in name order, train first. Raises DataError for one whose source the spec does not have."""
     shards = []
     for split in SPLITS:
         for path in corpus.paths(f"{split}/", _SUFFIX):
             stem = path.name.removesuffix(_SUFFIX)
             source = stem.rpartition("-")[0]
-            if source not in spec["sources"]:
+            if source not in spec.sources:
                 raise DataError(
-                    f"{path}: of source {source!r}, expected one of {', '.join(sorted(spec['sources']))}; "
+                    f"{path}: of source {source!r}, expected one of {', '.join(sorted(spec.sources))}; "
                     f"delete {corpus.folder / MANIFEST} and run the corpus stage again"
                 )
             shards.append(CorpusShard(split=split, source=source, path=path, name=f"{split}-{stem}"))
@@ -67,10 +68,10 @@ def _corpus_shards(spec: dict[str, Any], corpus: Manifest) -> list[CorpusShard]:
 
 
 def _fingerprints(
-    spec: dict[str, Any], shards: Iterable[CorpusShard], corpus: Manifest, tokenizer: Manifest
+    spec: TokensSpec, shards: Iterable[CorpusShard], corpus: Manifest, tokenizer: Manifest
 ) -> dict[str, str]:
     """Name of each shard → hash of all that shapes it before downsampling, which comes after encoding."""
-    shared = [tokenizer.digest, spec["revision"]]
+    shared = [tokenizer.digest, spec.revision]
     return {
         shard.name: fingerprint([*shared, corpus.files[shard.path.relative_to(corpus.folder).as_posix()]["xxh3_128"]])
         for shard in shards

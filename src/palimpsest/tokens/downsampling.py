@@ -10,35 +10,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from palimpsest.errors import DataError
+from palimpsest.specs.data import MixtureShare
 from palimpsest.tokens.megatron import Shard, ShardWriter
 
 _CHUNK_TOKENS = 1 << 22
 
 
-def tokens_to_retain(
-    language: str, tokens: Mapping[str, int], sources: Mapping[str, Mapping[str, Any]]
-) -> dict[str, int]:
-    """Source → training tokens to retain, of its ``tokens``. ``sources``: name → weight, max_tokens.
+def tokens_to_retain(language: str, tokens: Mapping[str, int], sources: Mapping[str, MixtureShare]) -> dict[str, int]:
+    """Source → training tokens to retain, of its ``tokens``. ``sources``: name → its share.
 
     Raises DataError when a source with a weight has no tokens.
     """
     available = {
-        name: tokens[name] if source["max_tokens"] is None else min(tokens[name], source["max_tokens"])
+        name: tokens[name] if source.max_tokens is None else min(tokens[name], source.max_tokens)
         for name, source in sources.items()
     }
-    if any(source["weight"] is None for source in sources.values()):
+    if any(source.weight is None for source in sources.values()):
         return available
     if empty := [name for name, count in available.items() if not count]:
         raise DataError(
             f"{language}: source {empty[0]!r} has a weight, but cleaning left no training tokens of it; "
             "see dropped.jsonl.zst of its corpus, or remove the source from corpus.sources"
         )
-    weights = {name: Fraction(str(source["weight"])) for name, source in sources.items()}
+    weights = {name: Fraction(str(source.weight)) for name, source in sources.items()}
     total = min(available[name] / weight for name, weight in weights.items())
     return {name: int(total * weight) for name, weight in weights.items()}
 

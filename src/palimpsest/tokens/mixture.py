@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 from palimpsest.errors import DataError
+from palimpsest.specs.data import MixtureShare, TokensSpec
 from palimpsest.tokens.downsampling import Downsampler, copy_documents, tokens_to_retain
 from palimpsest.tokens.megatron import Shard
 from palimpsest.tokens.partial_build import PartialBuild
@@ -38,16 +38,16 @@ class TokenCounts:
 
 
 def write_mixture(
-    spec: dict[str, Any], shards: list[CorpusShard], build: PartialBuild, encoder: ShardEncoder, out: Path
+    spec: TokensSpec, shards: list[CorpusShard], build: PartialBuild, encoder: ShardEncoder, out: Path
 ) -> TokenCounts:
     """Write every shard into ``out``, downsampled where its source is too large.
 
     Shards that lose nothing are not written again. Memory: one byte for each document of a shard. Raises DataError when
     a split that has documents loses all of them.
     """
-    sources = spec["sources"]
+    sources = spec.sources
     available = _training_tokens(sources, shards, build.done)
-    targets = tokens_to_retain(spec["language"], available, sources)
+    targets = tokens_to_retain(spec.language, available, sources)
     written: dict[str, ShardCounts] = {}
     for name in sources:
         fraction = Fraction(targets[name], available[name]) if available[name] else Fraction(1)
@@ -62,16 +62,16 @@ def write_mixture(
         had_documents = any(build.done[shard.name].documents for shard in shards if shard.split == split)
         if had_documents and not splits[split].documents:
             raise DataError(
-                f"{spec['language']}: the mixture of sources leaves no document of {split}; raise max_tokens, "
+                f"{spec.language}: the mixture of sources leaves no document of {split}; raise max_tokens, "
                 "even out the weights, or raise corpus.validation_fraction"
             )
     mixture = _source_counts(sources, available, _training_tokens(sources, shards, written))
-    logger.info("%s: %s", spec["language"], _summary(mixture))
+    logger.info("%s: %s", spec.language, _summary(mixture))
     return TokenCounts(train=splits["train"], validation=splits["validation"], sources=mixture)
 
 
 def _training_tokens(
-    sources: Mapping[str, Any], shards: list[CorpusShard], counts: Mapping[str, ShardCounts]
+    sources: Iterable[str], shards: list[CorpusShard], counts: Mapping[str, ShardCounts]
 ) -> dict[str, int]:
     """Source → its training tokens."""
     return {
@@ -91,7 +91,7 @@ def _write(name: str, downsampler: Downsampler, build: PartialBuild, encoder: Sh
 
 
 def _source_counts(
-    sources: Mapping[str, Any], available: Mapping[str, int], tokens: Mapping[str, int]
+    sources: Mapping[str, MixtureShare], available: Mapping[str, int], tokens: Mapping[str, int]
 ) -> dict[str, SourceCounts]:
     language = max(sum(tokens.values()), 1)
     return {
@@ -99,7 +99,7 @@ def _source_counts(
             tokens=tokens[name],
             available=available[name],
             share=round(tokens[name] / language, 6),
-            weight=source["weight"],
+            weight=source.weight,
         )
         for name, source in sources.items()
     }

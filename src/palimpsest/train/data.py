@@ -13,6 +13,7 @@ import numpy as np
 from palimpsest.replay.pool_plan import open_pool
 from palimpsest.replay.samplers import OrderPrefix, Sampler, SequenceOrder, new_sequences
 from palimpsest.replay.schedule import Schedule
+from palimpsest.settings.replay import ReplayShare
 from palimpsest.tokens.sequences import Sequences
 
 Rows = tuple[np.ndarray, np.ndarray]
@@ -32,8 +33,7 @@ class Batches:
         self.schedule = Schedule.for_budget(
             sum(new["budget"] for new in spec["new"]),
             batch_size=train["batch_size"],
-            replay_rate=Decimal(replay["rate"]),
-            accounting=replay["accounting"],
+            replay=ReplayShare(rate=Decimal(replay["rate"]), accounting=replay["accounting"]),
         )
         languages = dict.fromkeys(past["language"] for past in [*spec["new"], *spec["past"]])
         self._sequences = {

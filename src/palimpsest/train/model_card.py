@@ -16,6 +16,7 @@ import yaml
 
 from palimpsest.artifact import atomic_file
 from palimpsest.replay.schedule import Schedule
+from palimpsest.settings.replay import ReplayShare
 from palimpsest.train.metrics_log import read as read_metrics
 
 CARD = "README.md"
@@ -80,8 +81,7 @@ def _rows(spec: dict[str, Any]) -> list[_Row]:
         row = Schedule.for_budget(
             stage["budget"],
             batch_size=train["batch_size"],
-            replay_rate=Decimal(stage["rate"]),
-            accounting=stage["accounting"],
+            replay=ReplayShare(rate=Decimal(stage["rate"]), accounting=stage["accounting"]),
         )
         languages = tuple(stage.get("languages") or [stage["language"]])
         rows.append(_Row(languages, row.new, row.replayed, stage["rate"], stage["accounting"]))

@@ -9,7 +9,7 @@ from typing import Any
 
 from palimpsest.artifact import Manifest, file_digest, read_json
 from palimpsest.errors import DataError
-from palimpsest.raw.inventory import fixed_folder
+from palimpsest.raw.local_files import fixed_folder
 from palimpsest.settings.base import expand
 
 REFERENCES = "references.json"

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from palimpsest.artifact import file_digest
-from palimpsest.raw import inventory
+from palimpsest.raw import local_files
+from palimpsest.raw.local_files import digest_files, fixed_folder, list_files
 
 
 @pytest.mark.parametrize(
@@ -21,34 +22,34 @@ from palimpsest.raw import inventory
     ],
 )
 def test_names_are_relative_to_the_fixed_part(files: Path, tmp_path: Path, pattern: str, names: list[str]) -> None:
-    entries = inventory.list_files(str(files / pattern), tmp_path / "cache")
-    assert [entry["name"] for entry in entries] == names
-    root = inventory.fixed_folder(str(files / pattern))
+    entries = list_files(str(files / pattern), tmp_path / "cache")
+    assert [entry.name for entry in entries] == names
+    root = fixed_folder(str(files / pattern))
     for entry in entries:
-        path = root / entry["name"]
-        assert (entry["bytes"], entry["xxh3_128"]) == (path.stat().st_size, file_digest(path))
+        path = root / entry.name
+        assert (entry.bytes, entry.xxh3_128) == (path.stat().st_size, file_digest(path))
 
 
 def test_a_changed_added_or_renamed_file_changes_the_digest(files: Path, tmp_path: Path) -> None:
     cache, pattern = tmp_path / "cache", str(files / "**" / "*.jsonl")
-    seen = [inventory.digest_files(pattern, cache)]
+    seen = [digest_files(pattern, cache)]
     (files / "b.jsonl").write_text('{"text": "x.jsonl"}\n')  # of the same size
-    seen.append(inventory.digest_files(pattern, cache))
+    seen.append(digest_files(pattern, cache))
     (files / "new.jsonl").write_text("{}\n")
-    seen.append(inventory.digest_files(pattern, cache))
+    seen.append(digest_files(pattern, cache))
     (files / "new.jsonl").rename(files / "newer.jsonl")
-    seen.append(inventory.digest_files(pattern, cache))
+    seen.append(digest_files(pattern, cache))
     (files / "newer.jsonl").unlink()
     (files / "b.jsonl").write_text('{"text": "b.jsonl"}\n')
     assert len(set(seen)) == 4
-    assert inventory.digest_files(pattern, cache) == seen[0]
+    assert digest_files(pattern, cache) == seen[0]
 
 
 def test_the_digest_knows_no_folder_and_no_other_file(files: Path, tmp_path: Path) -> None:
-    first = inventory.digest_files(str(files / "**" / "*.jsonl"), tmp_path / "cache")
+    first = digest_files(str(files / "**" / "*.jsonl"), tmp_path / "cache")
     moved = files.rename(tmp_path / "moved")
     (moved / "other.md").write_text("not asked for")
-    assert inventory.digest_files(str(moved / "**" / "*.jsonl"), tmp_path / "cache") == first
+    assert digest_files(str(moved / "**" / "*.jsonl"), tmp_path / "cache") == first
 
 
 def test_the_cache_saves_hashing_and_changes_no_answer(
@@ -60,20 +61,20 @@ def test_the_cache_saves_hashing_and_changes_no_answer(
         hashed.append(path.name)
         return file_digest(path)
 
-    monkeypatch.setattr(inventory, "file_digest", counting)
+    monkeypatch.setattr(local_files, "file_digest", counting)
     cache, pattern = tmp_path / "cache", str(files / "**" / "*.jsonl")
-    first = inventory.list_files(pattern, cache)
-    assert inventory.list_files(pattern, cache) == first
+    first = list_files(pattern, cache)
+    assert list_files(pattern, cache) == first
     assert sorted(hashed) == ["b.jsonl", "c.jsonl", "d.jsonl"]
     path, hashed[:] = files / "b.jsonl", []
     size, modified = path.stat().st_size, path.stat().st_mtime_ns
     path.write_bytes(b"!" * size)
     os.utime(path, ns=(modified, modified + 1))
-    second = inventory.list_files(pattern, cache)
+    second = list_files(pattern, cache)
     assert hashed == ["b.jsonl"] and second != first
     path.write_bytes(b"!" * (size + 1))
     os.utime(path, ns=(modified, modified + 1))
-    third = inventory.list_files(pattern, cache)
+    third = list_files(pattern, cache)
     assert hashed == ["b.jsonl", "b.jsonl"]
     cache.write_bytes(b"{half a ca")
-    assert inventory.list_files(pattern, cache) == third
+    assert list_files(pattern, cache) == third
