@@ -2,12 +2,6 @@
 # `snakemake --cores all` makes everything; `snakemake -n` says what would run, and why.
 
 
-# A file that --configfile names stands for itself: what params.yaml says would show through where it says nothing.
-if not workflow.config_settings.configfiles:
-
-    configfile: "params.yaml"
-
-
 # No rule needs a container; the line names the one that clusters without a Python of their own may use.
 container: "docker://python:3.11-slim"
 

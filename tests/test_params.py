@@ -140,7 +140,19 @@ def test_a_duplicate_key_is_refused(tmp_path):
         load(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["a: [", "- just\n- a list\n", ""])
+# Ten values, ten lists of ten, and so on: a million with its aliases expanded.
+BOMB = "a: &a [0,0,0,0,0,0,0,0,0,0]\n" + "".join(
+    f"{name}: &{name} [{','.join([f'*{below}'] * 10)}]\n" for below, name in zip("abcde", "bcdef", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [", "- just\n- a list\n", "", BOMB, "a: &a [*a]", "a: &a {b: *a}", "a: " + "[" * 3000, "a: " + "9" * 5000,
+        "a: 2024-99-99", "a: \x00", "a: &a !!set {*a}",
+    ],
+)  # fmt: skip
 def test_files_that_are_no_params_are_refused(tmp_path, text):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ParamsError, match=r"params\.yaml"):

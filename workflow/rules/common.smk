@@ -26,10 +26,21 @@ GPU = 1 if shutil.which("nvidia-smi") else 0
 
 CONFIG_FILES = [str(path) for path in workflow.config_settings.configfiles]
 
+# Before Snakemake reads it, which takes the last of duplicate keys and has no bounds.
 try:
-    # Snakemake has read them too, but takes the last of two equal keys without a word.
     for file in CONFIG_FILES or ["params.yaml"]:
         read(Path(file))
+except PalimpsestError as error:
+    raise WorkflowError(str(error)) from None
+
+
+# A file given by --configfile is used alone: params.yaml would show through where it has no value.
+if not CONFIG_FILES:
+
+    configfile: "params.yaml"
+
+
+try:
     EXPERIMENT = Experiment(
         config,
         Path(".snakemake/inventory.json"),

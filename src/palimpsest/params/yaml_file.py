@@ -10,15 +10,35 @@ import yaml
 
 from palimpsest.errors import ParamsError
 
+_MAX_VALUES, _MAX_DEPTH = 100_000, 50
+
 
 def read(path: Path) -> Any:
-    """The contents of a params file, not yet validated."""
+    """The contents of a params file, not yet validated; bounded in size and depth, whatever its aliases expand to."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        value = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError as error:
         raise ParamsError(f"{path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    # ValueError: a date or number that Python cannot hold. RecursionError: thousands of open brackets.
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ParamsError(f"{path}: not valid YAML: {error}") from None
+    if _count_down(value, _MAX_VALUES, _MAX_DEPTH) is None:
+        raise ParamsError(
+            f"{path}: more than {_MAX_VALUES:,} values, or nested more than {_MAX_DEPTH} deep, with its aliases "
+            "(*name) expanded; write it without aliases"
+        )
+    return value
+
+
+def _count_down(value: Any, left: int, depth: int) -> int | None:
+    """``left`` less the number of values in ``value``; None where that or the depth runs out. Aliases may be cyclic."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | set | tuple) else ()
+    remaining: int | None = left - 1
+    for part in parts:
+        if not remaining or not depth:
+            return None
+        remaining = _count_down(part, remaining, depth - 1)
+    return remaining
 
 
 class _Loader(yaml.SafeLoader):
