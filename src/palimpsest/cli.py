@@ -52,7 +52,7 @@ def _corpus(options: argparse.Namespace) -> None:
     from palimpsest.corpus.build_corpus import build_corpus
     from palimpsest.specs.data import CorpusSpec
 
-    build_corpus(legacy_specs.corpus(codec.read(CorpusSpec, options.spec)), options.raw, options.out, options.workers)
+    build_corpus(codec.read(CorpusSpec, options.spec), options.raw, options.out, options.workers)
 
 
 def _tokenizer(options: argparse.Namespace) -> None:

@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 from palimpsest import codec
 from palimpsest.codec import encode, identity
 from palimpsest.settings.replay import ReplayShare
-from palimpsest.specs.data import CorpusSpec, PastText
+from palimpsest.specs.data import PastText
 from palimpsest.specs.training import InitSpec, TrainSpec
 
 Spec = dict[str, Any]
-
-
-def placeless(spec: Spec) -> Spec:
-    """A spec without where files lie on this machine; a dataset on the hub is a name and stays."""
-    spec = copy.deepcopy(spec)
-    spec.get("model", {}).pop("path", None)
-    for source in spec.get("sources", []):
-        source.pop("path", None)
-        if "dataset" in source and Path(source["dataset"]).is_dir():
-            del source["dataset"]
-    if spec.get("corpus", {}).get("decontamination"):
-        del spec["corpus"]["decontamination"]["paths"]
-    return spec
-
-
-def corpus(spec: CorpusSpec) -> Spec:
-    shared = {name: getattr(spec, name) for name in ("validation_fraction", "shard_mb", "on_bad_file")}
-    return {
-        "language": spec.language,
-        "sources": [_source(source, "weight", "max_tokens", "licence", "origin") for source in spec.sources],
-        "corpus": encode(spec.cleaning) | shared,
-        "evaluation": spec.evaluation,
-        "revision": spec.revision,
-    }
-
-
-def _source(source: Any, *excluded: str) -> Spec:
-    values = {name: value for name, value in encode(source).items() if name not in excluded}
-    if folder := values.pop("folder", None):
-        values["dataset"] = folder
-    return values
 
 
 def _past(past: PastText) -> Spec:

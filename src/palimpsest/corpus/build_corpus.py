@@ -12,12 +12,11 @@ import glob
 import logging
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from palimpsest.artifact import MANIFEST, atomic_file, fingerprint, read_manifest, write_manifest
-from palimpsest.codec import encode
+from palimpsest.codec import encode, identity
 from palimpsest.corpus.cleaning.cleaner import CleaningRules, Columns, contamination_ngram, key_columns
 from palimpsest.corpus.cleaning.decontamination import evaluation_hashes
 from palimpsest.corpus.cleaning.dropped_documents import DroppedSample
@@ -29,9 +28,10 @@ from palimpsest.corpus.segments import Segments
 from palimpsest.corpus.shard_writer import write_dropped
 from palimpsest.corpus.statistics import CorpusStatistics, SourceStatistics
 from palimpsest.errors import DataError
-from palimpsest.legacy_specs import placeless
 from palimpsest.progress import Progress
 from palimpsest.settings.base import expand
+from palimpsest.settings.cleaning import Decontamination
+from palimpsest.specs.data import CorpusSpec
 
 logger = logging.getLogger(__name__)
 
@@ -41,27 +41,26 @@ _DROPPED = "dropped.jsonl.zst"
 _IDENTITY = "fingerprint"
 
 
-def build_corpus(spec: dict[str, Any], raw: Path, out: Path, workers: int = 1) -> None:
+def build_corpus(spec: CorpusSpec, raw: Path, out: Path, workers: int = 1) -> None:
     """Clean the raw folder of one language into ``out``; the bytes do not depend on ``workers``.
 
-    ``spec`` is recipe.corpus. Raises DataError for a file that cannot be read (unless corpus.on_bad_file is skip), or
-    when no document remains for training or validation; ArtifactError for an unfinished ``raw``.
+    Raises DataError for a file that cannot be read (unless ``on_bad_file`` is skip), or when no document remains for
+    training or validation; ArtifactError for an unfinished ``raw``.
     """
     raw_manifest = read_manifest(raw, "raw")
-    sources = source_files(spec, raw_manifest)
-    identity = placeless(spec)
+    sources = source_files(spec.sources, raw_manifest)
     _remove_second_pass(out)
-    work = _work_folder(out, fingerprint([_first_pass_identity(identity), raw_manifest.digest]))
+    work = _work_folder(out, fingerprint([_first_pass_identity(spec), raw_manifest.digest]))
     statistics = CorpusStatistics(sources={source.name: SourceStatistics() for source in sources})
     sample = DroppedSample()
     segments = _first_pass(spec, sources, work, workers, statistics, sample)
-    paths = write_shards(segments, spec["corpus"], out, statistics, sample)
+    paths = write_shards(segments, spec, out, statistics, sample)
     write_dropped(out / _DROPPED, sample.documents())
     logger.info("%s", statistics)
     write_manifest(
         out,
         stage=STAGE,
-        params=identity,
+        params=identity(spec),
         inputs={"raw": raw_manifest},
         files=[*paths, out / _DROPPED],
         counts=encode(statistics.total) | encode(statistics),
@@ -78,16 +77,16 @@ def _remove_second_pass(out: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _first_pass_identity(params: dict[str, Any]) -> dict[str, Any]:
+def _first_pass_identity(spec: CorpusSpec) -> dict[str, object]:
     """Without what only the second pass uses, and without what to do on an error: a fix need not clean again."""
     later = ("validation_fraction", "shard_mb", "on_bad_file")
-    return params | {"corpus": {key: value for key, value in params["corpus"].items() if key not in later}}
+    return {key: value for key, value in identity(spec).items() if key not in later}
 
 
-def _work_folder(out: Path, identity: str) -> Path:
+def _work_folder(out: Path, input_hash: str) -> Path:
     """The folder of the first pass; that of an earlier run if it had the same rules and input."""
     work = out / _WORK
-    mark = work / f"{_IDENTITY}-{identity}"
+    mark = work / f"{_IDENTITY}-{input_hash}"
     if not mark.is_file():
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
@@ -96,26 +95,25 @@ def _work_folder(out: Path, identity: str) -> Path:
 
 
 def _first_pass(
-    spec: dict[str, Any],
+    spec: CorpusSpec,
     sources: list[SourceFiles],
     work: Path,
     workers: int,
     statistics: CorpusStatistics,
     sample: DroppedSample,
 ) -> Segments:
-    language, corpus = spec["language"], spec["corpus"]
     rules = CleaningRules(
-        language=language,
-        cleaning=corpus,
+        language=spec.language,
+        cleaning=spec.cleaning,
         columns={source.name: Columns(text=source.text_column, id=source.id_column) for source in sources},
-        evaluation=_evaluation_hashes(spec, work) if corpus["decontamination"] else None,
+        evaluation=_hash_evaluation_sets(spec.language, spec.cleaning.decontamination, work),
     )
-    segments = Segments(work / "segments", key_columns(corpus["minhash"]), statistics, sample)
+    segments = Segments(work / "segments", key_columns(spec.cleaning.minhash), statistics, sample)
     if segments.finished:
-        logger.info("%s: resuming after %d finished segments", language, len(segments.finished))
-    stream = BatchStream(sources, skip_bad=corpus["on_bad_file"] == "skip")
+        logger.info("%s: resuming after %d finished segments", spec.language, len(segments.finished))
+    stream = BatchStream(sources, skip_bad=spec.on_bad_file == "skip")
     documents = kept = 0
-    with Progress(language, total=stream.bytes, unit="bytes", start=None) as progress:
+    with Progress(spec.language, total=stream.bytes, unit="bytes", start=None) as progress:
         for cleaned in segments.extend(clean_batches(stream.items(segments.next), rules, workers, stream.bytes)):
             if cleaned.result is not None:
                 documents += cleaned.result.documents
@@ -125,15 +123,17 @@ def _first_pass(
     return segments
 
 
-def _evaluation_hashes(spec: dict[str, Any], work: Path) -> Path:
+def _hash_evaluation_sets(language: str, settings: Decontamination | None, work: Path) -> Path | None:
     """Hashes of the n-grams of all evaluation sets, in a file that workers map into memory."""
-    path, settings = work / "evaluation.npy", spec["corpus"]["decontamination"]
+    if settings is None:
+        return None
+    path = work / "evaluation.npy"
     if not path.is_file():
-        found = {name for pattern in settings["paths"] for name in glob.iglob(expand(pattern), recursive=True)}
+        found = {name for pattern in settings.paths for name in glob.iglob(expand(pattern), recursive=True)}
         paths = [path for path in map(Path, sorted(found)) if path.is_file()]
         if not paths:
-            raise DataError(f"corpus.decontamination.paths: {settings['paths']} match no file")
-        hashes = evaluation_hashes(paths, spec["language"], contamination_ngram(spec["language"], settings))
+            raise DataError(f"corpus.decontamination.paths: {list(settings.paths)} match no file")
+        hashes = evaluation_hashes(paths, language, contamination_ngram(language, settings))
         with atomic_file(path) as file:
             np.save(file, hashes)
     return path

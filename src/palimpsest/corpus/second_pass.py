@@ -5,12 +5,11 @@ Memory: that of deduplication/duplicates.py, and 10 bytes a document (verdict, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
@@ -23,6 +22,7 @@ from palimpsest.corpus.segments import LINES, Segments
 from palimpsest.corpus.shard_writer import ShardWriter
 from palimpsest.corpus.statistics import CorpusStatistics
 from palimpsest.errors import DataError
+from palimpsest.specs.data import CorpusSpec
 
 SPLITS = ("train", "validation")
 
@@ -37,7 +37,7 @@ class _Decisions:
 
 
 def write_shards(
-    segments: Segments, corpus: Mapping[str, Any], out: Path, statistics: CorpusStatistics, sample: DroppedSample
+    segments: Segments, spec: CorpusSpec, out: Path, statistics: CorpusStatistics, sample: DroppedSample
 ) -> list[Path]:
     """Write ``out``/train and ``out``/validation and complete ``statistics`` and ``sample``; the files in order.
 
@@ -47,20 +47,22 @@ def write_shards(
         if not statistics.total.documents_in:
             raise DataError("the sources hold no documents; check corpus.sources")
         raise DataError(f"{statistics}; loosen corpus.filters or corpus.min_language_score, or check the sources")
-    bands = corpus["minhash"]["bands"] if corpus["minhash"] else 0
+    minhash = spec.cleaning.minhash
     decisions = _Decisions(
-        verdicts=duplicates.find_duplicates(segments.folders, exact=corpus["exact_dedup"], bands=bands),
-        held_out=duplicates.content_hashes(segments.folders) < np.uint64(int(corpus["validation_fraction"] * 2.0**64)),
+        verdicts=duplicates.find_duplicates(
+            segments.folders, exact=spec.cleaning.exact_dedup, bands=minhash.bands if minhash else 0
+        ),
+        held_out=duplicates.content_hashes(segments.folders) < np.uint64(int(spec.validation_fraction * 2.0**64)),
         text_bytes=duplicates.text_bytes(segments.folders),
     )
-    _check_splits(decisions, corpus["validation_fraction"])
+    _check_splits(decisions, spec.validation_fraction)
     numbered = enumerate(_lines(segments))
     paths = []
     for source, part in groupby(numbered, key=lambda item: item[1][0]):
         lines = ((number, line) for number, (_, line) in part)
         with ExitStack() as stack:
             prefixes = [out / split / source for split in SPLITS]
-            writers = [stack.enter_context(ShardWriter(prefix, corpus["shard_mb"] * 10**6)) for prefix in prefixes]
+            writers = [stack.enter_context(ShardWriter(prefix, spec.shard_mb * 10**6)) for prefix in prefixes]
             _copy_lines(source, lines, decisions, writers, statistics, sample)
         train, validation = writers
         statistics.sources[source].train = train.statistics

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import orjson
@@ -35,6 +35,7 @@ from palimpsest.corpus.reading.records import (
     Record,
     TextRecord,
 )
+from palimpsest.settings.cleaning import Cleaning, Decontamination, Minhash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class CleaningRules:
     """
 
     language: str
-    cleaning: Mapping[str, Any]
+    cleaning: Cleaning
     columns: Mapping[str, Columns]
     evaluation: Path | None = None
 
@@ -84,16 +85,16 @@ class Cleaner:
     def __init__(self, rules: CleaningRules) -> None:
         language, cleaning = rules.language, rules.cleaning
         self._columns = rules.columns
-        self._min_score: float | None = cleaning["min_language_score"]
+        self._min_score = cleaning.min_language_score
         self._identifier = LanguageIdentifier(language)
-        self._filters = QualityFilters(language, cleaning["filters"], RegexWordSplitter(language))
-        self._masker = PiiMasker(cleaning["mask_pii"], language)
-        self._key_columns = key_columns(cleaning["minhash"])
-        self._minhash = MinHasher(language, cleaning["minhash"]) if cleaning["minhash"] else None
+        self._filters = QualityFilters(language, cleaning.filters, RegexWordSplitter(language))
+        self._masker = PiiMasker(cleaning.mask_pii, language)
+        self._key_columns = key_columns(cleaning.minhash)
+        self._minhash = MinHasher(language, cleaning.minhash) if cleaning.minhash else None
         self._contamination: ContaminationDetector | None = None
-        if rules.evaluation:
+        if rules.evaluation and cleaning.decontamination:
             hashes = np.load(rules.evaluation, mmap_mode="r")
-            ngram = contamination_ngram(language, cleaning["decontamination"])
+            ngram = contamination_ngram(language, cleaning.decontamination)
             self._contamination = ContaminationDetector(hashes, language, ngram)
 
     def clean(self, batch: Batch, source: str) -> CleanedBatch:
@@ -189,14 +190,14 @@ class _Work:
         self.sample.add(DroppedDocument.of(name, self.source, reason, text))
 
 
-def key_columns(minhash: Mapping[str, int] | None) -> int:
+def key_columns(minhash: Minhash | None) -> int:
     """The number of 64-bit keys of a document."""
-    return FIRST_BAND + (minhash["bands"] if minhash else 0)
+    return FIRST_BAND + (minhash.bands if minhash else 0)
 
 
-def contamination_ngram(language: str, decontamination: Mapping[str, Any]) -> int:
+def contamination_ngram(language: str, decontamination: Decontamination) -> int:
     """The number of words, or of characters without spaces between words, that contaminated text shares."""
-    return int(decontamination["characters" if language in UNSPACED else "words"])
+    return decontamination.characters if language in UNSPACED else decontamination.words
 
 
 def _records(batch: Batch) -> Iterator[tuple[int, bytes | Record]]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 from datatrove.data import Document
 from datatrove.pipeline.filters import FineWebQualityFilter
+from datatrove.pipeline.filters.base_filter import BaseFilter
 from datatrove.utils.text import TERMINAL_PUNCTUATION
+from datatrove.utils.word_tokenizers import WordTokenizer
 
 from palimpsest.corpus.cleaning.fast_filters import FastQualityFilter, FastRepetitionFilter, QuietC4Filter
-from palimpsest.corpus.cleaning.word_splitter import RegexWordSplitter
 from palimpsest.corpus.languages import language_rules
+from palimpsest.settings.cleaning import C4Quality, Filters, FinewebQuality, GopherQuality, GopherRepetition
 
 # FineWeb counted the quotes of English too. Without closing quotes and brackets, dialogue looks like a list: a line of
 # direct speech ends in 」 in Japanese, in “ or « in German, in ” or » elsewhere.
@@ -28,21 +27,18 @@ class FinewebLinesFilter(FineWebQualityFilter):  # type: ignore[misc]
 
 
 class QualityFilters:
-    """The filters of one language in their order in ``filters``: by key the settings, or None for off."""
+    """The quality filters of one language that are switched on, in the order of their declaration in ``settings``."""
 
-    def __init__(
-        self, language: str, filters: Mapping[str, Mapping[str, Any] | None], splitter: RegexWordSplitter
-    ) -> None:
-        build: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-            "gopher_repetition": lambda settings: _gopher_repetition(settings, splitter),
-            "gopher_quality": lambda settings: _gopher_quality(language, settings, splitter),
-            "c4_quality": lambda settings: _c4_quality(language, settings, splitter),
-            "fineweb_quality": lambda settings: FinewebLinesFilter(
-                language=splitter, short_line_length=language_rules(language).short_line, stop_chars=_LINE_ENDS,
-                **settings,
-            ),
-        }  # fmt: skip
-        self._filters = [(key, build[key](settings)) for key, settings in filters.items() if settings is not None]
+    def __init__(self, language: str, settings: Filters, splitter: WordTokenizer) -> None:
+        self._filters: list[tuple[str, BaseFilter]] = []
+        if settings.gopher_repetition:
+            self._filters.append(("gopher_repetition", _gopher_repetition(settings.gopher_repetition, splitter)))
+        if settings.gopher_quality:
+            self._filters.append(("gopher_quality", _gopher_quality(language, settings.gopher_quality, splitter)))
+        if settings.c4_quality:
+            self._filters.append(("c4_quality", _c4_quality(language, settings.c4_quality, splitter)))
+        if settings.fineweb_quality:
+            self._filters.append(("fineweb_quality", _fineweb_quality(language, settings.fineweb_quality, splitter)))
 
     def apply(self, text: str) -> tuple[str, str | None]:
         """The text, and the reason to drop it (``filter.rule``) or None. C4 removes lines of what it keeps."""
@@ -56,27 +52,33 @@ class QualityFilters:
         return document.text, None
 
 
-def _gopher_repetition(settings: Mapping[str, Any], splitter: RegexWordSplitter) -> FastRepetitionFilter:
-    """The keys of JSON are strings, and datatrove wants pairs of n and ratio."""
-    ngrams = {key: _pairs(settings[key]) for key in ("top_n_grams", "dup_n_grams") if key in settings}
-    return FastRepetitionFilter(language=splitter, **{**settings, **ngrams})
+def _gopher_repetition(settings: GopherRepetition, splitter: WordTokenizer) -> FastRepetitionFilter:
+    ngrams = {
+        "top_n_grams": tuple(sorted(settings.top_n_grams.items())),
+        "dup_n_grams": tuple(sorted(settings.dup_n_grams.items())),
+    }
+    return FastRepetitionFilter(language=splitter, **vars(settings) | ngrams)
 
 
-def _pairs(ratios: Mapping[Any, float]) -> tuple[tuple[int, float], ...]:
-    return tuple(sorted((int(n), limit) for n, limit in ratios.items()))
+def _gopher_quality(language: str, settings: GopherQuality, splitter: WordTokenizer) -> FastQualityFilter:
+    """``stop_words`` None: the built-in ones; without any the rule is off."""
+    words = settings.stop_words
+    if words is None:
+        words = language_rules(language).stop_words
+    stop_words = {"stop_words": list(words), "min_stop_words": settings.min_stop_words if words else None}
+    return FastQualityFilter(language=splitter, **vars(settings) | stop_words)
 
 
-def _gopher_quality(language: str, settings: Mapping[str, Any], splitter: RegexWordSplitter) -> FastQualityFilter:
-    """``stop_words`` null: the built-in ones; without any the rule is off."""
-    stop_words = settings.get("stop_words")
-    if stop_words is None:
-        stop_words = list(language_rules(language).stop_words)
-    chosen = {**settings, "stop_words": stop_words}
-    return FastQualityFilter(language=splitter, **(chosen if stop_words else {**chosen, "min_stop_words": None}))
-
-
-def _c4_quality(language: str, settings: Mapping[str, Any], splitter: RegexWordSplitter) -> QuietC4Filter:
+def _c4_quality(language: str, settings: C4Quality, splitter: WordTokenizer) -> QuietC4Filter:
     rules = language_rules(language)
     return QuietC4Filter(
-        language=splitter, min_words_per_line=rules.min_line_words, max_word_length=rules.max_line_word, **settings
+        language=splitter,
+        min_words_per_line=rules.min_line_words,
+        max_word_length=rules.max_line_word,
+        **vars(settings),
     )
+
+
+def _fineweb_quality(language: str, settings: FinewebQuality, splitter: WordTokenizer) -> FinewebLinesFilter:
+    short_line = language_rules(language).short_line
+    return FinewebLinesFilter(language=splitter, short_line_length=short_line, stop_chars=_LINE_ENDS, **vars(settings))

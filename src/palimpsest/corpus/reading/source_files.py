@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from palimpsest.artifact import Manifest, file_digest, read_json
 from palimpsest.errors import DataError
 from palimpsest.raw.local_files import fixed_folder
 from palimpsest.settings.base import expand
+from palimpsest.settings.sources import HttpSource, LocalSource, Source, Sources, WarcSource
 
 REFERENCES = "references.json"
 
@@ -47,34 +47,47 @@ class SourceFiles:
     max_bytes: int | None = None
 
 
-def source_files(spec: Mapping[str, Any], raw: Manifest) -> list[SourceFiles]:
-    """The sources of a corpus spec in its order, with the files that the raw folder holds or lists for each."""
-    return [_source_files(source, raw) for source in spec["sources"]]
+def source_files(sources: Sources, raw: Manifest) -> list[SourceFiles]:
+    """The sources in their order, with the files that the raw folder holds or lists for each."""
+    return [_source_files(source, raw) for source in sources]
 
 
-def _source_files(source: Mapping[str, Any], raw: Manifest) -> SourceFiles:
-    files = tuple(sorted(_files(source, raw), key=lambda file: file.name))
+def _source_files(source: Source, raw: Manifest) -> SourceFiles:
+    name = str(source.name)
+    files = tuple(sorted(_files(source, name, raw), key=lambda file: file.name))
     if not files:
         raise DataError(
-            f"{raw.folder / source['name']}: the raw stage found no file for source {source['name']!r}; "
-            "check it in corpus.sources"
+            f"{raw.folder / name}: the raw stage found no file for source {name!r}; check it in corpus.sources"
         )
     # Parts that the raw stage wrote have the keys text and id, whatever the source calls its own.
-    own = source["kind"] in ("local", "http")
-    columns = {"text_column": source["text"], "id_column": source["id"]} if own else {}
-    return SourceFiles(name=source["name"], files=files, max_bytes=source.get("max_bytes"), **columns)
+    if isinstance(source, LocalSource | HttpSource):
+        return SourceFiles(
+            name=name, files=files, max_bytes=source.max_bytes, text_column=source.text, id_column=source.id
+        )
+    return SourceFiles(name=name, files=files, max_bytes=source.max_bytes)
 
 
-def _files(source: Mapping[str, Any], raw: Manifest) -> Iterator[SourceFile]:
-    if source.get("path"):
-        root = fixed_folder(expand(source["path"]))
-        for entry in read_json(raw.folder / source["name"] / REFERENCES):
-            yield SourceFile(
-                path=root / entry["name"], name=entry["name"], bytes=entry["bytes"], xxh3_128=entry["xxh3_128"]
-            )
-        return
-    downloaded = source["kind"] in ("http", "warc")
-    folder = f"{source['name']}/files/" if downloaded else f"{source['name']}/"
-    for path in raw.paths(folder if downloaded else f"{folder}part-", "" if downloaded else ".jsonl.zst"):
+def _files(source: Source, name: str, raw: Manifest) -> Iterator[SourceFile]:
+    match source:
+        case LocalSource(path=str(path)) | WarcSource(path=str(path)):
+            yield from _referenced_files(path, raw.folder / name)
+        case HttpSource() | WarcSource():
+            yield from _raw_files(raw, f"{name}/files/")
+        case _:
+            yield from _raw_files(raw, f"{name}/", "part-", ".jsonl.zst")
+
+
+def _referenced_files(pattern: str, folder: Path) -> Iterator[SourceFile]:
+    """Local files, which the raw stage lists and leaves where they are."""
+    root = fixed_folder(expand(pattern))
+    for entry in read_json(folder / REFERENCES):
+        yield SourceFile(
+            path=root / entry["name"], name=entry["name"], bytes=entry["bytes"], xxh3_128=entry["xxh3_128"]
+        )
+
+
+def _raw_files(raw: Manifest, folder: str, prefix: str = "", suffix: str = "") -> Iterator[SourceFile]:
+    """Files in a folder of the raw stage, named relative to it."""
+    for path in raw.paths(folder + prefix, suffix):
         name = path.relative_to(raw.folder).as_posix()
         yield SourceFile(path=path, name=name.removeprefix(folder), **raw.files[name])
