@@ -30,6 +30,7 @@ from palimpsest.corpus.cleaning.quality_filters import QualityFilters
 from palimpsest.corpus.cleaning.word_splitter import RegexWordSplitter
 from palimpsest.corpus.reading.read_file import read_file, read_lines
 from palimpsest.params import parse
+from palimpsest.settings.cleaning import Cleaning
 
 Run = Callable[[Path, Path], int]
 
@@ -61,11 +62,11 @@ def _runs(language: str) -> list[Run]:
     return [partial(_ours, cleaner=_cleaner(language)), *theirs]
 
 
-def _cleaning(language: str) -> dict[str, Any]:
+def _cleaning(language: str) -> Cleaning:
     """The language's own settings, with C4's rules, so that every language has all four filters."""
-    chosen = {"filters": {"c4_quality": {}}, "min_language_score": None, "minhash": None}
-    corpus = {"sources": {language: {"kind": "sample"}}} | chosen
-    return parse({"languages": [language], "corpus": corpus}, "benchmark").corpus.cleaning(language)
+    rules: dict[str, Any] = {"filters": {"c4_quality": {}}, "min_language_score": None, "minhash": None}
+    corpus = {"sources": {language: {"kind": "sample"}}} | rules
+    return parse({"languages": [language], "corpus": corpus}, "benchmark").cleaning(language)
 
 
 def _cleaner(language: str) -> Cleaner:
@@ -82,7 +83,7 @@ def _filters(language: str, splitter: WordTokenizer) -> list[Any]:
         "QuietC4Filter": C4QualityFilter,
     }
     with patch.multiple("palimpsest.corpus.cleaning.quality_filters", **plain):
-        return [rule for _, rule in QualityFilters(language, _cleaning(language)["filters"], splitter)._filters]
+        return [rule for _, rule in QualityFilters(language, _cleaning(language).filters, splitter)._filters]
 
 
 def _timed(run: Run, texts: list[str]) -> tuple[float, int]:

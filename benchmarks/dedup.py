@@ -31,6 +31,7 @@ from palimpsest.corpus.deduplication.document_keys import KeyWriter
 from palimpsest.corpus.deduplication.duplicates import find_duplicates
 from palimpsest.corpus.deduplication.minhash import MinHasher
 from palimpsest.corpus.languages import UNSPACED
+from palimpsest.settings.cleaning import Minhash
 
 _NGRAM, _BANDS, _ROWS = 5, 14, 8
 # Of pairs at 0.85 all but 1 % are found, of those at 0.4 less than 1 %. In between, chance decides on both sides.
@@ -151,7 +152,7 @@ def _timed(find: Find, texts: list[str], language: str) -> tuple[float, set[int]
 
 def _ours(texts: list[str], language: str, folder: Path) -> set[int]:
     folder.mkdir()
-    bands = MinHasher(language, {"ngram": _NGRAM, "bands": _BANDS, "rows": _ROWS}).band_hashes(texts)
+    bands = MinHasher(language, Minhash(ngram=_NGRAM, bands=_BANDS, rows=_ROWS)).band_hashes(texts)
     with KeyWriter(folder, 3 + _BANDS) as keys:
         keys.append(np.hstack((np.zeros((len(texts), 3), np.uint64), bands)))
     return set(np.flatnonzero(find_duplicates([folder], exact=False, bands=_BANDS)).tolist())

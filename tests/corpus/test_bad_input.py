@@ -10,27 +10,31 @@ import random
 import subprocess
 import sys
 import zipfile
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import zstandard
+from support.corpus_stage import CorpusStage, compressed, jsonl, parquet, read_corpus
 
+from palimpsest import codec
 from palimpsest.corpus.cleaning.mojibake import find_defect
 from palimpsest.corpus.reading import read_file as reading
 from palimpsest.errors import DataError
+from palimpsest.specs.data import CorpusSpec
 
 FRENCH = "Été comme hiver, le garçon élevé près de la forêt rêvait déjà d'être à Noël « chez lui »."
 JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。"
 GOOD = [{"id": f"g{number}", "text": f"Good text number {number}."} for number in range(30)]
 
 
-def fate(stage: Any, line: bytes, name: str = "a.jsonl", **corpus: Any) -> dict[str, str]:
-    """What became of one line (the second) among good ones: its id and reason, {} if it was kept."""
-    good = stage.jsonl(GOOD)
+def fate(stage: CorpusStage, line: bytes, name: str = "a.jsonl", **settings: Any) -> dict[str, str]:
+    """Id and reason of one line (the second) among good ones if it was dropped, {} if it was kept."""
+    good = jsonl(GOOD)
     at = good.index(b"\n") + 1
-    result = stage.run({name: good[:at] + line + b"\n" + good[at:]}, **corpus)
+    result = stage.run({name: good[:at] + line + b"\n" + good[at:]}, **settings)
     assert result.manifest.counts["documents_in"] == 31
     assert len(result.kept) + len(result.dropped) == 31
     return {entry["id"]: entry["reason"] for entry in result.dropped}
@@ -48,7 +52,7 @@ def fate(stage: Any, line: bytes, name: str = "a.jsonl", **corpus: Any) -> dict[
         ("<div class='a'><p>Some words</p><p>and <b>more</b></p></div>" * 9, "html"),
     ],
 )
-def test_wrongly_decoded_text_and_markup_have_reasons(stage: Any, text: str, reason: str) -> None:
+def test_wrongly_decoded_text_and_markup_have_reasons(stage: CorpusStage, text: str, reason: str) -> None:
     assert fate(stage, json.dumps({"id": "x", "text": text}).encode()) == {"local/a.jsonl:2": reason}
 
 
@@ -66,7 +70,7 @@ def test_wrongly_decoded_text_and_markup_have_reasons(stage: Any, text: str, rea
         "",
     ],
 )
-def test_good_text_is_not_damaged(text: str) -> None:
+def test_good_text_has_no_defect(text: str) -> None:
     assert find_defect(text) is None
 
 
@@ -88,26 +92,28 @@ def test_good_text_is_not_damaged(text: str) -> None:
         (b"null", "bad_json"),
     ],
 )
-def test_bad_lines(stage: Any, line: bytes, reason: str) -> None:
+def test_bad_lines(stage: CorpusStage, line: bytes, reason: str) -> None:
     assert fate(stage, line) == {"local/a.jsonl:2": reason}
 
 
-def test_line_separators_inside_a_string_end_no_record(stage: Any) -> None:
+def test_line_separators_inside_a_string_end_no_record(stage: CorpusStage) -> None:
     text = "one\u2028two\u2029three\x85four\x0bfive\x1cfive"
     line = json.dumps({"id": "x", "text": text}, ensure_ascii=False).encode()
     assert fate(stage, line.replace(b"\x0b", b"\\u000b").replace(b"\x1c", b"\\u001c")) == {}
-    assert any(t == "one\ntwo\nthree\nfour\nfivefive" for t in stage.result(stage.out).texts)
+    assert any(t == "one\ntwo\nthree\nfour\nfivefive" for t in read_corpus(stage.out).texts)
 
 
-def test_duplicated_ids_and_keys_are_kept(stage: Any) -> None:
+def test_duplicated_ids_and_keys_are_kept(stage: CorpusStage) -> None:
     """An id is a label, and nothing is looked up by it. Of a key that comes twice the last one counts."""
     lines = b'{"id": "s", "text": "one"}\n{"id": "s", "text": "two"}\n{"id": "k", "text": "first", "text": "second"}\n'
-    result = stage.run({"a.jsonl": lines + stage.jsonl(GOOD)})
+    result = stage.run({"a.jsonl": lines + jsonl(GOOD)})
     assert {"one", "two", "second"} < result.texts
     assert [document["id"] for document in result.kept].count("s") == 2
 
 
-def test_a_line_of_4_mb_is_kept_and_one_over_the_limit_is_dropped(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_of_4_mb_is_kept_and_one_over_the_limit_is_dropped(
+    stage: CorpusStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     long = "word " * 800_000
     assert fate(stage, json.dumps({"id": "x", "text": long}).encode()) == {}
     for module in ("reading.read_file", "cleaning.cleaner", "reading.parquet_reader", "reading.records"):
@@ -122,20 +128,17 @@ def test_a_line_of_4_mb_is_kept_and_one_over_the_limit_is_dropped(stage: Any, mo
             for name in ("a.jsonl", "a.jsonl.gz", "a.jsonl.zst"):
                 reasons.append(bool(fate_packed(stage, line, name)))
     assert reasons == [False] * 3 + [True] * 6 + [False] * 3 + [True] * 6 + [False] * 3 + [True] * 6
-    with_long = stage.run({"a.txt": b"y" * 1001, "b.txt": b"y" * 1000, "c.jsonl": stage.jsonl(GOOD)})
+    with_long = stage.run({"a.txt": b"y" * 1001, "b.txt": b"y" * 1000, "c.jsonl": jsonl(GOOD)})
     assert {e["id"]: e["reason"] for e in with_long.dropped} == {"local/a.txt:1": "too_long"}
-    sink = io.BytesIO()
-    pq.write_table(pa.table({"text": ["z" * 1001, "z" * 1000, *(good["text"] for good in GOOD)]}), sink)
-    for name in with_long.manifest.counts["sources"]:
-        assert name == "local"
-    tables = stage.run({"t.parquet": sink.getvalue()}, out="tables")
+    table = parquet({"text": ["z" * 1001, "z" * 1000, *(good["text"] for good in GOOD)]})
+    tables = stage.run({"t.parquet": table}, out="tables")
     assert {e["id"]: e["reason"] for e in tables.dropped} == {"local/t.parquet:1": "too_long"}
 
 
-def fate_packed(stage: Any, line: bytes, name: str) -> dict[str, str]:
-    good = stage.jsonl(GOOD)
-    pack = {"l": bytes, "z": gzip.compress, "t": zstandard.compress}[name[-1]]
-    result = stage.run({name: pack(good[:60] + good[60 : good.index(b"\n", 60) + 1] + line + b"\n" + good)}, out=name)
+def fate_packed(stage: CorpusStage, line: bytes, name: str) -> dict[str, str]:
+    good = jsonl(GOOD)
+    data = good[:60] + good[60 : good.index(b"\n", 60) + 1] + line + b"\n" + good
+    result = stage.run({name: compressed(name, data)}, out=name)
     found = {e["id"]: e["reason"] for e in result.dropped}
     number = 1 + good[: good.index(b"\n", 60) + 1].count(b"\n")
     assert found in ({}, {f"local/{name}:{number}": "too_long"})
@@ -150,10 +153,8 @@ def zipped(data: bytes) -> bytes:
     return sink.getvalue()
 
 
-def parquet(data: bytes) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(pa.table({"text": pa.array(data.decode().splitlines(), pa.string())}), sink)
-    return sink.getvalue()
+def as_parquet(data: bytes) -> bytes:
+    return parquet({"text": pa.array(data.decode().splitlines(), pa.string())})
 
 
 BAD_FILES = [
@@ -161,7 +162,7 @@ BAD_FILES = [
     ("a.jsonl", gzip.compress, r"holds gzip data at byte 0"),
     ("a.jsonl.zst", gzip.compress, r"holds gzip data at byte 0"),
     ("a.jsonl.gz", zstandard.compress, r"holds zstd data at byte 0"),
-    ("a.jsonl", parquet, r"holds Parquet data at byte 0"),
+    ("a.jsonl", as_parquet, r"holds Parquet data at byte 0"),
     ("a.jsonl.gz", bytes, r"holds no gzip data at byte 0"),
     ("a.parquet", bytes, r"not a whole Parquet file"),
     ("a.parquet", gzip.compress, r"holds gzip data at byte 0"),
@@ -183,25 +184,27 @@ BAD_FILES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "damaged", "message"), BAD_FILES)
-def test_bad_files_are_errors_or_listed(stage: Any, name: str, damaged: Any, message: str) -> None:
-    good = stage.jsonl(GOOD)
+@pytest.mark.parametrize(("name", "corrupt", "message"), BAD_FILES)
+def test_bad_files_are_errors_or_listed(
+    stage: CorpusStage, name: str, corrupt: Callable[[bytes], bytes], message: str
+) -> None:
+    good = jsonl(GOOD)
     with pytest.raises(DataError, match=message) as caught:
-        stage.run({name: damaged(good), "b.jsonl": good})
+        stage.run({name: corrupt(good), "b.jsonl": good})
     assert str(stage.source / "local" / name) in str(caught.value)
     assert str(caught.value).count(name) == 1
-    result = stage.run({name: damaged(good), "b.jsonl": good}, on_bad_file="skip")
+    result = stage.run({name: corrupt(good), "b.jsonl": good}, on_bad_file="skip")
     (bad,) = result.manifest.counts["bad_files"]
     assert (bad["source"], bad["name"]) == ("local", name)
     assert str(stage.root) not in json.dumps(result.manifest.counts)
     assert {document["text"] for document in GOOD} <= result.texts
 
 
-def test_skip_keeps_what_was_read_before_the_damage(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_skip_keeps_what_was_read_before_the_corrupt_part(stage: CorpusStage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "BATCH_BYTES", 1000)
-    chance = random.Random(5)
-    many = [{"id": f"d{number}", "text": f"{number} {chance.random()}"} for number in range(3000)]
-    lines = stage.jsonl(many)
+    rng = random.Random(5)
+    many = [{"id": f"d{number}", "text": f"{number} {rng.random()}"} for number in range(3000)]
+    lines = jsonl(many)
     cut = lines.index(b"\n", len(lines) * 2 // 3) + 1
     whole = lines[:cut].count(b"\n")
     for pack in (zstandard.compress, gzip.compress):
@@ -209,8 +212,8 @@ def test_skip_keeps_what_was_read_before_the_damage(stage: Any, monkeypatch: pyt
         data = pack(lines[:cut]) + pack(lines[cut:])[:-100]
         name = f"a.jsonl.{'zst' if pack is zstandard.compress else 'gz'}"
         with pytest.raises(DataError, match=rf"{name}: cut short at byte {len(data)}"):
-            stage.run({name: data, "b.jsonl": stage.jsonl(GOOD)})
-        result = stage.run({name: data, "b.jsonl": stage.jsonl(GOOD)}, on_bad_file="skip")
+            stage.run({name: data, "b.jsonl": jsonl(GOOD)})
+        result = stage.run({name: data, "b.jsonl": jsonl(GOOD)}, on_bad_file="skip")
         kept = {document["id"] for document in result.kept}
         assert {f"d{number}" for number in range(whole)} | {good["id"] for good in GOOD} <= kept
         # A line that was cut is no record.
@@ -219,9 +222,9 @@ def test_skip_keeps_what_was_read_before_the_damage(stage: Any, monkeypatch: pyt
         (stage.source / "local" / name).unlink()
 
 
-def test_empty_files_hold_no_documents(stage: Any) -> None:
+def test_empty_files_hold_no_documents(stage: CorpusStage) -> None:
     empty = {"a.jsonl": b"", "b.jsonl.gz": gzip.compress(b""), "c.jsonl.zst": zstandard.compress(b""), "d.txt": b""}
-    result = stage.run(empty | {"e.parquet": parquet(b""), "f.warc": b"", "good.jsonl": stage.jsonl(GOOD)})
+    result = stage.run(empty | {"e.parquet": as_parquet(b""), "f.warc": b"", "good.jsonl": jsonl(GOOD)})
     assert result.manifest.counts["documents_in"] == 31
     assert {e["id"]: e["reason"] for e in result.dropped} == {"local/d.txt:1": "no_text"}
 
@@ -229,11 +232,13 @@ def test_empty_files_hold_no_documents(stage: Any) -> None:
 BOMB = """
 import json, resource, sys
 from pathlib import Path
+from palimpsest import codec
 from palimpsest.corpus.build_corpus import build_corpus
 from palimpsest.errors import DataError
+from palimpsest.specs.data import CorpusSpec
 if __name__ == "__main__":
     try:
-        build_corpus(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
+        build_corpus(codec.decode(CorpusSpec, json.loads(sys.argv[1]), "spec"), Path(sys.argv[2]), Path(sys.argv[3]))
     except DataError as error:
         print(error)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
@@ -243,26 +248,19 @@ if __name__ == "__main__":
 def bomb(kind: str) -> bytes:
     """1 GB of one letter."""
     block = b"a" * (1 << 20)
-    if kind == "zst":
-        packer = zstandard.ZstdCompressor(level=1).compressobj()
-    else:
-        import zlib
-
-        packer = zlib.compressobj(9, wbits=31)
+    packer = zstandard.ZstdCompressor(level=1).compressobj() if kind == "zst" else zlib.compressobj(9, wbits=31)
     return b"".join([*(packer.compress(block) for _ in range(1000)), packer.flush()])
 
 
 def repeated(rows: int) -> bytes:
     """Rows of one string of 10 MB; 200,000 of them are 2 TB."""
-    sink = io.BytesIO()
     text = pa.DictionaryArray.from_arrays(pa.array([0] * rows), pa.array(["b" * 10_000_000]))
-    pq.write_table(pa.table({"text": text}), sink, compression="zstd")
-    return sink.getvalue()
+    return parquet({"text": text}, compression="zstd")
 
 
 @pytest.mark.slow
-def test_memory_is_bounded_against_bombs(stage: Any) -> None:
-    good = {"b.jsonl": stage.jsonl(GOOD)}
+def test_memory_is_bounded_against_bombs(stage: CorpusStage) -> None:
+    good = {"b.jsonl": jsonl(GOOD)}
     stage.place(local=good)
     base = run_for_peak(stage)[1]
     for name in ("a.jsonl.zst", "a.txt.zst", "a.jsonl.gz", "a.warc.gz"):
@@ -274,13 +272,13 @@ def test_memory_is_bounded_against_bombs(stage: Any) -> None:
         if "warc" in name:
             assert "no WARC record at byte 0" in out
         else:
-            (entry,) = stage.result(stage.out).dropped
+            (entry,) = read_corpus(stage.out).dropped
             assert (entry["id"], entry["reason"]) == (f"local/{name}:1", "too_long")
         (stage.source / "local" / name).unlink()
 
 
 @pytest.mark.slow
-def test_memory_is_bounded_against_a_repeated_string(stage: Any) -> None:
+def test_memory_is_bounded_against_a_repeated_string(stage: CorpusStage) -> None:
     data = repeated(200_000)
     assert len(data) < 3_000_000
     spec = stage.spec(sources=[stage.local(max_bytes=95_000_000)], exact_dedup=True)
@@ -291,9 +289,9 @@ def test_memory_is_bounded_against_a_repeated_string(stage: Any) -> None:
     assert peak < base + 300, f"{peak} MiB after {base} MiB"
 
 
-def run_for_peak(stage: Any, spec: Any = None) -> tuple[str, int]:
-    """What the stage says, and its peak of memory in MiB."""
-    arguments = [json.dumps(spec or stage.spec()), str(stage.raw), str(stage.out)]
+def run_for_peak(stage: CorpusStage, spec: CorpusSpec | None = None) -> tuple[str, int]:
+    """The output of the stage, and its peak memory in MiB."""
+    arguments = [json.dumps(codec.encode(spec or stage.spec())), str(stage.raw), str(stage.out)]
     done = subprocess.run([sys.executable, "-c", BOMB, *arguments], capture_output=True, text=True, check=True)
     *out, peak = done.stdout.splitlines()
     return "\n".join(out), int(peak)

@@ -1,18 +1,18 @@
-"""Every kind of file gives the same documents; bad records are dropped and named, bad files refused."""
+"""Every type of file gives the same documents; bad records are dropped and named, bad files refused."""
 
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import zstandard
+from support.corpus_stage import CorpusStage, compressed, jsonl, parquet
 
 from palimpsest.errors import DataError
 
@@ -22,14 +22,8 @@ TEXTS = [f"Text number {number}: été, Straße, 猫, نهر.\n\nSecond paragrap
 DOCUMENTS = [{"id": f"d{number}", "text": text} for number, text in enumerate(TEXTS)]
 
 
-def parquet(columns: dict[str, Any], **options: Any) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(pa.table(columns), sink, **options)
-    return sink.getvalue()
-
-
-def test_every_kind_of_file_gives_the_same_documents(stage: Any) -> None:
-    lines = stage.jsonl(DOCUMENTS)
+def test_every_file_type_gives_the_same_documents(stage: CorpusStage) -> None:
+    lines = jsonl(DOCUMENTS)
     middle = lines.index(b"\n", len(lines) // 2) + 1
     columns = {"text": TEXTS, "id": [document["id"] for document in DOCUMENTS]}
     skippable = b"\x50\x2a\x4d\x18\x04\0\0\0abcd"
@@ -50,27 +44,29 @@ def test_every_kind_of_file_gives_the_same_documents(stage: Any) -> None:
         assert result.manifest.counts["documents_in"] == len(DOCUMENTS)
 
 
-def test_text_files_are_one_document_each(stage: Any) -> None:
-    packers = {"txt": bytes, "txt.gz": gzip.compress, "text.zst": zstandard.compress}
-    files = {
-        f"sub/{number}.{suffix}": pack(text.encode())
-        for number, text in enumerate(TEXTS)
-        for suffix, pack in [list(packers.items())[number % 3]]
-    }
+def test_text_files_are_one_document_each(stage: CorpusStage) -> None:
+    names = [f"sub/{number}.{('txt', 'txt.gz', 'text.zst')[number % 3]}" for number in range(len(TEXTS))]
+    files = {name: compressed(name, text.encode()) for name, text in zip(names, TEXTS, strict=True)}
     result = stage.run(files)
     assert result.texts == set(TEXTS)
     assert {document["id"] for document in result.kept} == {f"local/{name}:1" for name in files}
 
 
-def test_ids_fall_back_to_file_and_line(stage: Any) -> None:
+def test_ids_fall_back_to_file_and_line(stage: CorpusStage) -> None:
     good = {"text": "a text"}
-    records = [good, {"id": 7, **good}, {"id": None, **good}, {"id": True, **good}, {"id": "", **good}]
-    result = stage.run({"a.jsonl": stage.jsonl(records), "b.jsonl": stage.jsonl(DOCUMENTS)})
+    records: list[dict[str, Any]] = [
+        good,
+        {"id": 7, **good},
+        {"id": None, **good},
+        {"id": True, **good},
+        {"id": "", **good},
+    ]
+    result = stage.run({"a.jsonl": jsonl(records), "b.jsonl": jsonl(DOCUMENTS)})
     ids = {document["id"] for document in result.kept} - {document["id"] for document in DOCUMENTS}
     assert ids == {"local/a.jsonl:1", "7", "local/a.jsonl:3", "local/a.jsonl:4", "local/a.jsonl:5"}
 
 
-def test_bad_records_are_dropped_under_their_reason_with_their_place(stage: Any) -> None:
+def test_bad_records_are_dropped_under_their_reason_with_their_position(stage: CorpusStage) -> None:
     bad = {
         b'{"id": "x", "text": "unterminated': "bad_json",
         b"[1, 2]": "bad_json",
@@ -83,7 +79,7 @@ def test_bad_records_are_dropped_under_their_reason_with_their_place(stage: Any)
         b'{"text": 3}': "no_text",
         b'{"text": "\\u200b\\ufeff\\u00a0\\u2028 \\u0000"}': "no_text",
     }
-    data = b"\n".join([*bad, b"", b"  "]) + b"\n" + stage.jsonl(DOCUMENTS)
+    data = b"\n".join([*bad, b"", b"  "]) + b"\n" + jsonl(DOCUMENTS)
     result = stage.run({"bad.jsonl": data})
     found = {(entry["id"], entry["reason"]) for entry in result.dropped}
     assert found == {(f"local/bad.jsonl:{line}", reason) for line, reason in enumerate(bad.values(), 1)}
@@ -91,7 +87,7 @@ def test_bad_records_are_dropped_under_their_reason_with_their_place(stage: Any)
     assert result.manifest.counts["documents_in"] == len(bad) + len(DOCUMENTS)
 
 
-def test_one_bad_string_does_not_end_a_parquet_file(stage: Any) -> None:
+def test_one_bad_string_does_not_end_a_parquet_file(stage: CorpusStage) -> None:
     texts = pa.array([b"caf\xe9", None, *(text.encode() for text in TEXTS)], pa.binary())
     views = pa.Array.from_buffers(pa.string(), len(texts), texts.buffers())
     result = stage.run({"a.parquet": parquet({"text": views})})
@@ -101,7 +97,7 @@ def test_one_bad_string_does_not_end_a_parquet_file(stage: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "damage", "message"),
+    ("name", "corrupt", "message"),
     [
         ("a.jsonl.zst", lambda data: zstandard.compress(data)[:-20], "cut short at byte"),
         ("a.jsonl.gz", lambda data: gzip.compress(data)[:-9], "cut short at byte"),
@@ -113,25 +109,25 @@ def test_one_bad_string_does_not_end_a_parquet_file(stage: Any) -> None:
         ("a.csv", lambda data: data, "expected a name ending in one of .jsonl"),
     ],
 )
-def test_bad_files_are_refused_by_name(stage: Any, name: str, damage: Any, message: str) -> None:
+def test_bad_files_are_refused_by_name(
+    stage: CorpusStage, name: str, corrupt: Callable[[bytes], bytes], message: str
+) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        stage.run({name: damage(stage.jsonl(DOCUMENTS))})
+        stage.run({name: corrupt(jsonl(DOCUMENTS))})
     assert name in str(caught.value)
     assert not (stage.out / "manifest.json").exists()
 
 
-def test_a_file_changed_after_the_raw_stage_is_refused(stage: Any) -> None:
-    from palimpsest.corpus.build_corpus import build_corpus
-
-    stage.place(local={"a.jsonl": stage.jsonl(DOCUMENTS)})
+def test_a_file_changed_after_the_raw_stage_is_refused(stage: CorpusStage) -> None:
+    stage.place(local={"a.jsonl": jsonl(DOCUMENTS)})
     path = stage.source / "local" / "a.jsonl"
     path.write_bytes(path.read_bytes().replace(b"number 3", b"number 4"))
     with pytest.raises(DataError, match=r"a\.jsonl: changed since the raw stage saw it"):
-        build_corpus(stage.spec(), stage.raw, stage.out)
+        stage.build(stage.spec())
 
 
 @needs_text
-def test_nasty_files(stage: Any) -> None:
+def test_nasty_files(stage: CorpusStage) -> None:
     names = [path.name for path in sorted(NASTY.iterdir()) if path.name != "21_truncated.jsonl.zst"]
     result = stage.run({name: (NASTY / name).read_bytes() for name in names})
     found = {(entry["id"], entry["reason"]) for entry in result.dropped}
@@ -149,7 +145,7 @@ def test_nasty_files(stage: Any) -> None:
 
 
 @needs_text
-def test_nasty_truncated_file(stage: Any) -> None:
+def test_nasty_truncated_file(stage: CorpusStage) -> None:
     data = (NASTY / "21_truncated.jsonl.zst").read_bytes()
     with pytest.raises(DataError, match=rf"21_truncated\.jsonl\.zst: cut short at byte {len(data)}"):
         stage.run({"21_truncated.jsonl.zst": data})

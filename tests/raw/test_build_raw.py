@@ -11,7 +11,6 @@ import zstandard
 from support.raw_specs import raw_spec as spec
 from support.web_server import WebServer
 
-from palimpsest import legacy_specs
 from palimpsest.artifact import canonical_json, fingerprint, read_json, read_manifest
 from palimpsest.codec import encode
 from palimpsest.corpus.build_corpus import build_corpus
@@ -240,9 +239,7 @@ def test_cleaning_finds_the_planted_truth(tmp_path: Path) -> None:
     sources = {"en": {"kind": "sample", "documents": 300}}
     params = parse({"languages": ["en"], "corpus": {"sources": sources, "validation_fraction": 0.1}}, "here")
     build_raw(build_specs.raw_spec(params, "en", Inventory()), tmp_path / "raw", tmp_path / "cache")
-    build_corpus(
-        legacy_specs.corpus(build_specs.corpus_spec(params, "en", Inventory())), tmp_path / "raw", tmp_path / "corpus"
-    )
+    build_corpus(build_specs.corpus_spec(params, "en", Inventory()), tmp_path / "raw", tmp_path / "corpus")
     corpus = read_manifest(tmp_path / "corpus", "corpus")
     kept = {line["id"] for split in ("train/", "validation/") for path in corpus.paths(split) for line in unpack(path)}
     reason = {line["id"]: line["reason"] for line in unpack(tmp_path / "corpus" / "dropped.jsonl.zst")}

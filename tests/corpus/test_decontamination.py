@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import unicodedata
 from itertools import groupby
@@ -11,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.corpus_stage import compressed
 
 from palimpsest.corpus.cleaning.decontamination import ContaminationDetector, evaluation_hashes
 from palimpsest.errors import DataError
@@ -53,10 +52,9 @@ def strings(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-def write(path: Path, records: list[Any]) -> Path:
+def write_records(path: Path, records: list[Any]) -> Path:
     data = "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode()
-    packed = {".gz": gzip.compress, ".zst": zstandard.compress}.get(path.suffix, bytes)(data)
-    path.write_bytes(packed)
+    path.write_bytes(compressed(path.name, data))
     return path
 
 
@@ -69,7 +67,7 @@ def found(hashes: np.ndarray, texts: list[str], ngram: int, language: str = "en"
 def test_found_equals_a_search_for_every_run(
     tmp_path_factory: pytest.TempPathFactory, records: list[Any], texts: list[str], language: str, size: int
 ) -> None:
-    path = write(tmp_path_factory.mktemp("sets") / "set.jsonl", records)
+    path = write_records(tmp_path_factory.mktemp("sets") / "set.jsonl", records)
     hashes = evaluation_hashes([path], language, size)
     known = {run for record in records for text in strings(record) for run in runs(text, language, size)}
     assert len(hashes) == len(known)
@@ -79,14 +77,16 @@ def test_found_equals_a_search_for_every_run(
 
 def test_many_known_runs(tmp_path: Path) -> None:
     """Enough of them that hashes share places in the filter; none is missed, none is found by chance."""
-    path = write(tmp_path / "set.jsonl.zst", [{"text": f"known {number} run"} for number in range(50_000)])
+    path = write_records(tmp_path / "set.jsonl.zst", [{"text": f"known {number} run"} for number in range(50_000)])
     hashes = evaluation_hashes([path], "en", 3)
     texts = [f"known {number} run" if number % 2 else f"unknown {number} run" for number in range(50_000)]
     assert found(hashes, texts, 3) == [bool(number % 2) for number in range(50_000)]
 
 
 def test_a_copy_is_found_through_case_spaces_and_punctuation(tmp_path: Path) -> None:
-    hashes = evaluation_hashes([write(tmp_path / "set.jsonl", [{"choices": ["no", {"text": SENTENCE}]}])], "en", 13)
+    hashes = evaluation_hashes(
+        [write_records(tmp_path / "set.jsonl", [{"choices": ["no", {"text": SENTENCE}]}])], "en", 13
+    )
     copies = [
         f"Before it. {SENTENCE.upper()} And after.",
         SENTENCE.replace(" ", ",\n\n"),
@@ -99,15 +99,17 @@ def test_a_copy_is_found_through_case_spaces_and_punctuation(tmp_path: Path) -> 
 
 
 def test_short_values_and_keys_give_nothing(tmp_path: Path) -> None:
-    path = write(tmp_path / "set.jsonl", [{"question": "one two", "answer": ["three"], "one two three": 4, "n": None}])
+    path = write_records(
+        tmp_path / "set.jsonl", [{"question": "one two", "answer": ["three"], "one two three": 4, "n": None}]
+    )
     assert len(evaluation_hashes([path], "en", 3)) == 0
     assert len(evaluation_hashes([], "en", 3)) == 0
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".jsonl.gz", ".jsonl.zst"])
 def test_files_are_joined_and_their_kinds_are_equal(tmp_path: Path, ending: str) -> None:
-    plain = [write(tmp_path / f"{name}.jsonl", [{"text": f"{name} {SENTENCE}"}]) for name in "ab"]
-    packed = [write(tmp_path / f"packed-{name}{ending}", [{"text": f"{name} {SENTENCE}"}]) for name in "ab"]
+    plain = [write_records(tmp_path / f"{name}.jsonl", [{"text": f"{name} {SENTENCE}"}]) for name in "ab"]
+    packed = [write_records(tmp_path / f"packed-{name}{ending}", [{"text": f"{name} {SENTENCE}"}]) for name in "ab"]
     expected = evaluation_hashes(plain, "en", 4)
     assert len(expected) == len(SENTENCE.split()) - 4 + 1 + 2
     assert np.array_equal(evaluation_hashes(packed[::-1], "en", 4), expected)
@@ -138,7 +140,7 @@ def test_a_line_too_long_is_an_error(tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_read_are_errors_that_name_them(tmp_path: Path) -> None:
-    cut = write(tmp_path / "cut.jsonl.zst", [{"text": str(number)} for number in range(9999)])
+    cut = write_records(tmp_path / "cut.jsonl.zst", [{"text": str(number)} for number in range(9999)])
     cut.write_bytes(cut.read_bytes()[:-20])
     other = tmp_path / "set.parquet"
     other.write_bytes(b"PAR1")

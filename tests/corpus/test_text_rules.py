@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.corpus_stage import NO_FILTERS, SENTENCES, every_rule
 
 from palimpsest.corpus.cleaning.language_id import LanguageIdentifier
 from palimpsest.corpus.cleaning.normalise import normalise
 from palimpsest.corpus.cleaning.quality_filters import QualityFilters
 from palimpsest.corpus.cleaning.word_splitter import RegexWordSplitter
 from palimpsest.corpus.deduplication.document_keys import content_key
-from palimpsest.params.language_defaults import CLEANING
+from palimpsest.settings.cleaning import C4Quality, Filters, FinewebQuality, GopherQuality
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 spaced_text = st.text("ab \t\n\r\u0301\u00a0\u200b\u2028\u3000e\x00\ufeff", max_size=60)
@@ -36,11 +38,11 @@ def test_normalise_is_idempotent_and_keeps_what_it_says(text: str) -> None:
     assert unicodedata.is_normalized("NFC", once)
     assert not any(unicodedata.category(c) == "Cc" and c not in "\n\t" for c in once)
     assert not re.search(r"\s\n\n\n|[^\S\n]\n|\n{4}|\s\Z|\A\s", once)
-    assert letters(once) == letters(text)
+    assert visible(once) == visible(text)
 
 
-def letters(text: str) -> str:
-    """What must survive: everything but white space, controls and zero-width characters, composed."""
+def visible(text: str) -> str:
+    """What normalisation must keep: everything but white space, controls and zero-width characters, composed."""
     gone = "\ufeff\ufffe\uffff\u200b"
     return unicodedata.normalize(
         "NFD", "".join(c for c in text if not c.isspace() and unicodedata.category(c) != "Cc" and c not in gone)
@@ -77,7 +79,7 @@ def test_words_lose_no_letter_and_are_never_none(text: str, language: str) -> No
     assert sum(c.isalnum() for c in "".join(words)) == sum(c.isalnum() for c in text)
 
 
-def test_a_document_is_split_once(monkeypatch: pytest.MonkeyPatch, sentences: list[str]) -> None:
+def test_a_document_is_split_once(monkeypatch: pytest.MonkeyPatch) -> None:
     words = RegexWordSplitter("en")
     calls = []
 
@@ -87,10 +89,13 @@ def test_a_document_is_split_once(monkeypatch: pytest.MonkeyPatch, sentences: li
             return inner.findall(text)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(words, "_word", Counted())
-    chosen = {"gopher_repetition": {}, "gopher_quality": {"min_doc_words": 5}, "c4_quality": {"min_num_sentences": 1}}
-    fineweb = {"fineweb_quality": {"char_duplicates_ratio": 0.5}}
-    text = " ".join(f"To be told: {sentence}." for sentence in sentences[:4])
-    assert QualityFilters("en", chosen | fineweb, words).apply(text) == (text, None)
+    filters = Filters(
+        gopher_quality=GopherQuality(min_doc_words=5),
+        c4_quality=C4Quality(min_num_sentences=1),
+        fineweb_quality=FinewebQuality(char_duplicates_ratio=0.5),
+    )
+    text = " ".join(f"To be told: {sentence}." for sentence in SENTENCES[:4])
+    assert QualityFilters("en", filters, words).apply(text) == (text, None)
     words.word_tokenize(text)
     assert calls == [text]
 
@@ -132,7 +137,8 @@ def test_the_middle_of_a_long_text_counts() -> None:
     assert LanguageIdentifier("en").score(english * 28 + german * 200)[1] < pure
 
 
-GOPHER = {"min_doc_words": 50, "max_doc_words": 1000, "min_stop_words": 2, "max_non_alpha_words_ratio": 0.8}
+GOPHER = replace(NO_FILTERS, gopher_quality=GopherQuality(max_doc_words=1000))
+C4 = replace(NO_FILTERS, c4_quality=C4Quality())
 
 
 @pytest.mark.parametrize(
@@ -147,29 +153,27 @@ GOPHER = {"min_doc_words": 50, "max_doc_words": 1000, "min_stop_words": 2, "max_
 )
 def test_gopher_reasons(text: str, reason: str) -> None:
     words = RegexWordSplitter("en")
-    assert QualityFilters("en", {"gopher_quality": GOPHER}, words).apply(text.strip())[1] == reason
-    assert QualityFilters("en", {"gopher_quality": None}, words).apply(text.strip())[1] is None
+    assert QualityFilters("en", GOPHER, words).apply(text.strip())[1] == reason
+    assert QualityFilters("en", NO_FILTERS, words).apply(text.strip())[1] is None
 
 
-def test_filters_run_in_the_order_given() -> None:
+def test_filters_run_in_the_order_of_their_declaration() -> None:
     words, text = RegexWordSplitter("en"), "lorem ipsum of the day"
-    quality: dict[str, Any] = {"gopher_quality": GOPHER}
-    c4: dict[str, Any] = {"c4_quality": {"filter_no_terminal_punct": False, "min_num_sentences": -1}}
-    assert QualityFilters("en", quality | c4, words).apply(text)[1] == "gopher_quality.gopher_short_doc"
-    assert QualityFilters("en", c4 | quality, words).apply(text)[1] == "c4_quality.lorem_ipsum"
+    both = replace(GOPHER, c4_quality=C4.c4_quality)
+    assert QualityFilters("en", both, words).apply(text)[1] == "gopher_quality.gopher_short_doc"
+    assert QualityFilters("en", C4, words).apply(text)[1] == "c4_quality.lorem_ipsum"
 
 
-def test_c4_takes_out_lines_but_not_japanese_ones() -> None:
-    c4 = {"c4_quality": {"filter_no_terminal_punct": False, "min_num_sentences": -1}}
+def test_c4_removes_lines_but_not_japanese_ones() -> None:
     text = "A line of words that stays.\n\nHome\nPlease enable javascript to go on.\nAnother line that stays."
     kept = "A line of words that stays.\nAnother line that stays."
-    assert QualityFilters("en", c4, RegexWordSplitter("en")).apply(text) == (kept, None)
-    assert QualityFilters("en", c4, RegexWordSplitter("en")).apply("Home\nNews") == (
+    assert QualityFilters("en", C4, RegexWordSplitter("en")).apply(text) == (kept, None)
+    assert QualityFilters("en", C4, RegexWordSplitter("en")).apply("Home\nNews") == (
         "Home\nNews",
         "c4_quality.no_lines_left",
     )
     japanese = "吾輩は猫である。\n\n名前はまだ無い。"
-    assert QualityFilters("ja", c4, RegexWordSplitter("ja")).apply(japanese) == (japanese, None)
+    assert QualityFilters("ja", C4, RegexWordSplitter("ja")).apply(japanese) == (japanese, None)
 
 
 def test_japanese_words_fit_the_length_rule() -> None:
@@ -178,5 +182,6 @@ def test_japanese_words_fit_the_length_rule() -> None:
     words = RegexWordSplitter("ja").word_tokenize(text)
     assert len(words) > len(text) / 4
     assert 1 < np.mean([len(word) for word in words]) < 4
-    rules = {"gopher_quality": CLEANING["ja"]["filters"]["gopher_quality"] | {"min_doc_words": 20}}
+    published = every_rule("ja")["filters"].gopher_quality
+    rules = replace(NO_FILTERS, gopher_quality=replace(published, min_doc_words=20))
     assert QualityFilters("ja", rules, RegexWordSplitter("ja")).apply(text)[1] is None

@@ -6,9 +6,9 @@ import gzip
 import io
 import json
 import random
-from typing import Any
 
 import pytest
+from support.corpus_stage import CorpusStage
 from warcio.archiveiterator import ArchiveIterator
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
@@ -64,7 +64,7 @@ def chunked(body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["a.warc.gz", "a.warc"])
-def test_pages_give_their_main_text_and_all_else_a_reason(stage: Any, name: str) -> None:
+def test_pages_give_their_main_text_and_all_else_a_reason(stage: CorpusStage, name: str) -> None:
     file = Warc(packed=name.endswith("gz"))
     file.other("warcinfo", b"software: test\r\n")
     for number in range(12):
@@ -102,7 +102,7 @@ def test_pages_give_their_main_text_and_all_else_a_reason(stage: Any, name: str)
     assert records[places["bad_page"] - 1] == "http://x.org/brotli"
 
 
-def test_wet_records_are_text(stage: Any) -> None:
+def test_wet_records_are_text(stage: CorpusStage) -> None:
     file = Warc()
     file.other("warcinfo", b"software: test\r\n")
     texts = [f"Zeile eins {n}\nZeile zwei, größer als {n}" for n in range(20)]
@@ -115,7 +115,7 @@ def test_wet_records_are_text(stage: Any) -> None:
 
 
 @pytest.mark.parametrize("batch_bytes", [1, 3000, 1 << 22])
-def test_batches_are_cut_anywhere(stage: Any, monkeypatch: pytest.MonkeyPatch, batch_bytes: int) -> None:
+def test_batches_are_cut_anywhere(stage: CorpusStage, monkeypatch: pytest.MonkeyPatch, batch_bytes: int) -> None:
     from palimpsest.corpus.reading import read_file
 
     monkeypatch.setattr(read_file, "BATCH_BYTES", batch_bytes)
@@ -127,7 +127,7 @@ def test_batches_are_cut_anywhere(stage: Any, monkeypatch: pytest.MonkeyPatch, b
     assert len(stage.run({"a.warc.gz": file.data}).kept) == 40
 
 
-def test_damage_is_named_with_its_offset(stage: Any) -> None:
+def test_damage_is_named_with_its_offset(stage: CorpusStage) -> None:
     file = Warc(packed=False)
     for number in range(5):
         file.response(f"http://x.org/{number}", html(article(number)).encode())

@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from palimpsest.corpus.deduplication.minhash import MinHasher
+from palimpsest.settings.cleaning import Minhash
 
 _MASK = (1 << 64) - 1
 # Words of many scripts, marks, digits, symbols beyond the first plane, and all kinds of blanks.
@@ -92,8 +93,8 @@ def bands(text: str, language: str, ngram: int, count: int, rows: int) -> list[i
     return hashes
 
 
-def signatures(language: str, ngram: int = 5, bands: int = 14, rows: int = 8) -> MinHasher:
-    return MinHasher(language, {"ngram": ngram, "bands": bands, "rows": rows})
+def hasher(language: str, ngram: int = 5, bands: int = 14, rows: int = 8) -> MinHasher:
+    return MinHasher(language, Minhash(ngram=ngram, bands=bands, rows=rows))
 
 
 @settings(max_examples=60, deadline=None)
@@ -101,7 +102,7 @@ def signatures(language: str, ngram: int = 5, bands: int = 14, rows: int = 8) ->
 @example(["", "a", "a b", "!?", "漢"], "en", 3, 2, 2)
 @example(["", "a", "a b", "!?", "漢"], "ja", 3, 2, 2)
 def test_bands_equal_a_twin_in_plain_python(texts: list[str], language: str, ngram: int, count: int, rows: int) -> None:
-    found = signatures(language, ngram, count, rows).band_hashes(texts)
+    found = hasher(language, ngram, count, rows).band_hashes(texts)
     assert found.dtype == np.uint64
     assert found.shape == (len(texts), count)
     assert found.tolist() == [bands(text, language, ngram, count, rows) for text in texts]
@@ -110,16 +111,16 @@ def test_bands_equal_a_twin_in_plain_python(texts: list[str], language: str, ngr
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_long_texts_equal_the_twin_too(language: str) -> None:
     """Shingles are taken in blocks of some thousands."""
-    chance = random.Random(4)
-    text = " ".join(chance.choices(["wort", "word", "mot", "単語"], k=10_000))
+    rng = random.Random(4)
+    text = " ".join(rng.choices(["wort", "word", "mot", "単語"], k=10_000))
     expected = [bands(part, language, 5, 3, 1) for part in (text, "short", text[:20_000])]
-    assert signatures(language, 5, 3, 1).band_hashes([text, "short", text[:20_000]]).tolist() == expected
+    assert hasher(language, 5, 3, 1).band_hashes([text, "short", text[:20_000]]).tolist() == expected
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(TEXTS, max_size=8), LANGUAGES, st.data())
 def test_how_texts_are_listed_changes_nothing(texts: list[str], language: str, data: st.DataObject) -> None:
-    made = signatures(language)
+    made = hasher(language)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(texts)), max_size=4)))
     pieces = [made.band_hashes(texts[start:end]) for start, end in pairwise([0, *cuts, len(texts)])]
     assert np.array_equal(np.concatenate(pieces), made.band_hashes(texts))
@@ -136,7 +137,7 @@ def test_how_texts_are_listed_changes_nothing(texts: list[str], language: str, d
     ],
 )
 def test_spelling_that_does_not_count(language: str, one: str, two: str) -> None:
-    first, second = signatures(language, ngram=2).band_hashes([one, two])
+    first, second = hasher(language, ngram=2).band_hashes([one, two])
     assert np.array_equal(first, second)
 
 
@@ -154,28 +155,28 @@ def test_spelling_that_does_not_count(language: str, one: str, two: str) -> None
 )
 def test_what_does_count(language: str, one: str, two: str) -> None:
     """Short texts are one shingle, and texts without words are not all alike."""
-    first, second = signatures(language).band_hashes([one, two])
+    first, second = hasher(language).band_hashes([one, two])
     assert not (first == second).any()
 
 
-def sets(chance: random.Random, language: str, size: int, similarity: float) -> tuple[str, str, float]:
+def sets(rng: random.Random, language: str, size: int, similarity: float) -> tuple[tuple[str, str], float]:
     """Two texts whose sets of single units have about the similarity, and the exact one."""
     shared = round(2 * similarity * size / (1 + similarity))
-    units = chance.sample(range(8000), 2 * size - shared)
+    units = rng.sample(range(8000), 2 * size - shared)
     names = [chr(0x4E00 + unit) if language == "ja" else f"w{unit}" for unit in units]
     texts = names[:size], names[size - shared :]
-    return " ".join(texts[0]), " ".join(texts[1]), shared / (2 * size - shared)
+    return (" ".join(texts[0]), " ".join(texts[1])), shared / (2 * size - shared)
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
 @pytest.mark.parametrize(("size", "similarity"), [(12, 0.5), (100, 0.1), (100, 0.8), (700, 0.5), (1500, 0.95)])
 def test_the_share_of_equal_minima_estimates_jaccard(language: str, size: int, similarity: float) -> None:
     """Mean J and variance J(1 - J)/k, as of k independent permutations, within four standard errors."""
-    chance, functions, pairs = random.Random(size), 112, 400
-    drawn = [sets(chance, language, size, similarity) for _ in range(pairs)]
-    made = signatures(language, ngram=1, bands=functions, rows=1)
-    one, two = (made.band_hashes([pair[side] for pair in drawn]) for side in (0, 1))
-    exact = drawn[0][2]
+    rng, functions, pairs = random.Random(size), 112, 400
+    drawn = [sets(rng, language, size, similarity) for _ in range(pairs)]
+    made = hasher(language, ngram=1, bands=functions, rows=1)
+    one, two = (made.band_hashes([pair[side] for pair, _ in drawn]) for side in (0, 1))
+    exact = drawn[0][1]
     estimates = (one == two).mean(axis=1)
     deviation = math.sqrt(exact * (1 - exact) / functions)
     assert abs(estimates.mean() - exact) < 4 * deviation / math.sqrt(pairs)
@@ -184,20 +185,21 @@ def test_the_share_of_equal_minima_estimates_jaccard(language: str, size: int, s
 
 @pytest.mark.parametrize("similarity", [0.5, 0.7, 0.8, 0.9])
 def test_bands_are_shared_as_often_as_independent_rows_would_be(similarity: float) -> None:
-    """Two texts share one of b bands of r rows with the chance 1 - (1 - J^r)^b."""
-    chance = random.Random(7)
-    drawn = [sets(chance, "en", 150, similarity) for _ in range(1500)]
-    made = signatures("en", ngram=1)
-    one, two = (made.band_hashes([pair[side] for pair in drawn]) for side in (0, 1))
-    expected = 1 - (1 - drawn[0][2] ** 8) ** 14
+    """Two texts share one of b bands of r rows with the probability 1 - (1 - J^r)^b."""
+    rng = random.Random(7)
+    drawn = [sets(rng, "en", 150, similarity) for _ in range(1500)]
+    made = hasher("en", ngram=1)
+    one, two = (made.band_hashes([pair[side] for pair, _ in drawn]) for side in (0, 1))
+    expected = 1 - (1 - drawn[0][1] ** 8) ** 14
     error = math.sqrt(expected * (1 - expected) / len(drawn))
     assert abs((one == two).any(axis=1).mean() - expected) < 4 * error
 
 
 _PRINT_BANDS = """
 from palimpsest.corpus.deduplication.minhash import MinHasher
+from palimpsest.settings.cleaning import Minhash
 text = " ".join(f"word{n * n % 97}" for n in range(300))
-print([MinHasher(l, {"ngram": 5, "bands": 14, "rows": 8}).band_hashes([text, "x"]).tolist() for l in ("en", "ja")])
+print([MinHasher(l, Minhash()).band_hashes([text, "x"]).tolist() for l in ("en", "ja")])
 """
 
 

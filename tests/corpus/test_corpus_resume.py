@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -10,37 +9,33 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zstandard
+from support.corpus_stage import SENTENCES, CorpusStage, file_hashes, jsonl
 
+from palimpsest import codec
 from palimpsest.corpus import segments
 from palimpsest.corpus.build_corpus import build_corpus
 from palimpsest.corpus.cleaning import cleaner
 from palimpsest.corpus.reading import batch_stream, read_file
+from palimpsest.corpus.second_pass import SPLITS
 from palimpsest.errors import DataError
-
-MINHASH = {"ngram": 5, "bands": 14, "rows": 8}
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+from palimpsest.settings.cleaning import Minhash
+from palimpsest.specs.data import CorpusSpec
 
 
-def files(stage: Any, sentences: list[str], many: int) -> dict[str, dict[str, bytes]]:
+def source_files(many: int) -> dict[str, dict[str, bytes]]:
     """Two sources of two files each, with duplicates between them, bad records, and a file that is cut short."""
-    chance = random.Random(3)
+    rng = random.Random(3)
 
     def documents(first: int) -> bytes:
-        texts = [" ".join(chance.sample(sentences, 2)) + f" {first + number}" for number in range(many)]
-        texts += chance.sample(sentences, 60)
-        return stage.jsonl([{"id": f"{first}-{at}", "text": text} for at, text in enumerate(texts)]) + b"{bad\n\xff\n"
+        texts = [" ".join(rng.sample(SENTENCES, 2)) + f" {first + number}" for number in range(many)]
+        texts += rng.sample(SENTENCES, 60)
+        return jsonl([{"id": f"{first}-{at}", "text": text} for at, text in enumerate(texts)]) + b"{bad\n\xff\n"
 
     cut = zstandard.compress(documents(3000)) + zstandard.compress(documents(4000))[:-900]
     return {
@@ -49,23 +44,26 @@ def files(stage: Any, sentences: list[str], many: int) -> dict[str, dict[str, by
     }
 
 
-def spec(stage: Any, **corpus: Any) -> dict[str, Any]:
+def spec(stage: CorpusStage, language: str = "en", **settings: Any) -> CorpusSpec:
     sources = [stage.local("one", max_bytes=150_000), stage.local("two")]
-    chosen = {"exact_dedup": True, "minhash": MINHASH, "on_bad_file": "skip", "mask_pii": ["email"]} | corpus
-    return dict(stage.spec(sources=sources, **chosen))
+    chosen: dict[str, Any] = {
+        "exact_dedup": True,
+        "minhash": Minhash(),
+        "on_bad_file": "skip",
+        "mask_pii": ("email",),
+    } | settings
+    return stage.spec(language, sources, **chosen)
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(read_file, "BATCH_BYTES", 4000)
     monkeypatch.setattr(segments, "SEGMENT_BYTES", 20_000)
 
 
-@pytest.mark.usefixtures("small")
-def test_a_broken_run_goes_on_after_its_last_unit(
-    stage: Any, sentences: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    stage.place(**files(stage, sentences, 200))
+@pytest.mark.usefixtures("small_batches")
+def test_a_broken_run_resumes_after_its_last_segment(stage: CorpusStage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.place(**source_files(200))
     build_corpus(spec(stage), stage.raw, stage.root / "straight")
     cleaned: list[tuple[str, str, int]] = []
     opened: list[str] = []
@@ -106,12 +104,12 @@ def test_a_broken_run_goes_on_after_its_last_unit(
             reached = start + len(cleaned)
     assert reached == len(everything)
     assert "one/a.jsonl" not in opened
-    assert hashes(out) == hashes(stage.root / "straight")
+    assert file_hashes(out) == file_hashes(stage.root / "straight")
 
 
-@pytest.mark.usefixtures("small")
-def test_work_of_another_spec_or_source_is_thrown_away(stage: Any, sentences: list[str]) -> None:
-    given = files(stage, sentences, 100)
+@pytest.mark.usefixtures("small_batches")
+def test_work_of_another_spec_or_source_is_discarded(stage: CorpusStage) -> None:
+    given = source_files(100)
     stage.place(**given)
     with pytest.raises(DataError, match=r"c\.jsonl\.zst: cut short"):
         build_corpus(spec(stage, on_bad_file="error"), stage.raw, stage.out)
@@ -128,125 +126,129 @@ def test_work_of_another_spec_or_source_is_thrown_away(stage: Any, sentences: li
     second = {path: path.stat().st_mtime_ns for path in stage.out.rglob("segment.json")}
     assert not first.items() & second.items()
     # Another source.
-    given["one"]["a.jsonl"] += stage.jsonl([{"text": "one more"}])
+    given["one"]["a.jsonl"] += jsonl([{"text": "one more"}])
     stage.place(**given)
     build_corpus(spec(stage, exact_dedup=False), stage.raw, stage.out)
     build_corpus(spec(stage, exact_dedup=False), stage.raw, stage.root / "fresh")
-    assert hashes(stage.out) == hashes(stage.root / "fresh")
+    assert file_hashes(stage.out) == file_hashes(stage.root / "fresh")
     assert not list(stage.out.rglob(".*"))
 
 
-@pytest.mark.usefixtures("small")
-def test_units_of_which_nothing_is_kept(stage: Any, sentences: list[str]) -> None:
+@pytest.mark.usefixtures("small_batches")
+def test_segments_of_which_nothing_is_kept(stage: CorpusStage) -> None:
     bad = b"{bad\n" * 20_000
-    good = stage.jsonl([{"text": text} for text in sentences])
+    good = jsonl([{"text": text} for text in SENTENCES])
     result = stage.run({"a.jsonl": bad, "b.jsonl": good, "c.jsonl": bad}, exact_dedup=True)
-    assert result.texts == set(sentences)
+    assert result.texts == set(SENTENCES)
     assert result.manifest.counts["dropped"] == {"bad_json": 40_000}
 
 
+# Stops for ever once ``after`` batches of the first pass, or lines of the second, have passed ``signal``: until it is
+# killed it gets through two more.
 SCRIPT = """
 import json, sys, time
 from pathlib import Path
+from palimpsest import codec
 from palimpsest.corpus import cleaning_workers, second_pass, segments
-from palimpsest.corpus.reading import read_file
 from palimpsest.corpus.build_corpus import build_corpus
+from palimpsest.corpus.reading import read_file
+from palimpsest.specs.data import CorpusSpec
 read_file.BATCH_BYTES, segments.SEGMENT_BYTES, cleaning_workers._BYTES_PER_PROCESS = 4000, 20_000, 1000
-workers, pause = int(sys.argv[4]), float(sys.argv[5])
+spec, raw, out, workers, stop = map(json.loads, sys.argv[1:])
+passed = 0
 
-def slowly(function):
-    def slow(*arguments):
+def stopping(function):
+    def stop_after(*arguments):
+        global passed
         for item in function(*arguments):
-            time.sleep(pause)
+            if passed == stop["after"]:
+                Path(stop["signal"]).touch()
+            if passed == stop["after"] + 2:
+                time.sleep(3600)
+            passed += 1
             yield item
-    return slow
+    return stop_after
 
 if __name__ == "__main__":
-    segments.Segments.extend = slowly(segments.Segments.extend)
-    second_pass.read_lines = slowly(second_pass.read_lines)
-    build_corpus(json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), workers)
+    if stop and stop["second_pass"]:
+        second_pass.read_lines = stopping(second_pass.read_lines)
+    elif stop:
+        segments.Segments.extend = stopping(segments.Segments.extend)
+    build_corpus(codec.decode(CorpusSpec, spec, "spec"), Path(raw), Path(out), workers)
 """
 
 
-def start(arguments: dict[str, Any], raw: Path, out: Path, workers: int, pause: float) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", SCRIPT, json.dumps(arguments), str(raw), str(out), str(workers), str(pause)]
-    return subprocess.Popen(command, start_new_session=True)
+@dataclass(frozen=True, kw_only=True)
+class Stop:
+    """Where a run stops to be killed."""
+
+    second_pass: bool
+    after: int
+    signal: str
+
+
+def start(spec: CorpusSpec, raw: Path, out: Path, workers: int, stop: Stop | None = None) -> subprocess.Popen[bytes]:
+    values = (codec.encode(spec), str(raw), str(out), workers, stop and vars(stop))
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, *map(json.dumps, values)], start_new_session=True)
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("small")
+@pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize(("workers", "kills"), [(1, range(20)), (2, range(2, 20, 4))])
-def test_killed_at_random_points(stage: Any, sentences: list[str], workers: int, kills: range) -> None:
-    """20 kills, six of them in the second pass; the units of earlier runs are never written again."""
-    stage.place(**files(stage, sentences, 150))
+def test_killed_at_random_points(stage: CorpusStage, workers: int, kills: range) -> None:
+    """Up to 20 kills, six of them in the second pass; the segments of earlier runs are never written again."""
+    stage.place(**source_files(150))
     build_corpus(spec(stage), stage.raw, stage.root / "straight")
-    chance, seen, second_pass = random.Random(11), {}, 0
+    rng = random.Random(11)
+    seen: dict[Path, int] = {}
     for kill in kills:
-        process = start(spec(stage), stage.raw, stage.out, workers, 0.01)
-        units_before = len(seen)
-        delay = chance.uniform(0, 0.3)
-        # The first ones fall into start and cleaning, the last ones into the writing of shards.
-        while not reached(stage.out, kill, units_before):
+        signal_file = stage.root / f"reached-{kill}"
+        # A segment has five or six batches: some runs finish one, others none, so that all 14 stay in the first pass.
+        after = rng.randrange(7) if kill < 14 else rng.randrange(1, 600)
+        stop = Stop(second_pass=kill >= 14, after=after, signal=str(signal_file))
+        process = start(spec(stage), stage.raw, stage.out, workers, stop)
+        while not signal_file.exists():
             assert process.poll() is None, "the run ended before it was killed"
             time.sleep(0.005)
-        time.sleep(delay if kill < 14 else delay / 10)
-        second_pass += (stage.out / "train").exists() or (stage.out / "validation").exists()
+        time.sleep(rng.uniform(0, 0.02))  # somewhere in the next two
         process.send_signal(signal.SIGKILL)
         process.wait()
         wait_for_the_end_of(process.pid)
         assert not (stage.out / "manifest.json").exists()
-        now = {path: path.stat().st_mtime_ns for path in finished(stage.out)}
+        assert any((stage.out / split).exists() for split in SPLITS) == (kill >= 14)
+        now = {path: path.stat().st_mtime_ns for path in stage.out.glob(".work/segments/*/segment.json")}
         assert seen.items() <= now.items()
         seen = now
-    assert second_pass >= sum(kill >= 14 for kill in kills) > 0
-    assert start(spec(stage), stage.raw, stage.out, workers, 0).wait() == 0
-    assert hashes(stage.out) == hashes(stage.root / "straight")
+    assert len(seen) == 20
+    assert start(spec(stage), stage.raw, stage.out, workers).wait() == 0
+    assert file_hashes(stage.out) == file_hashes(stage.root / "straight")
 
 
 def wait_for_the_end_of(group: int) -> None:
-    """Workers end when their parent was killed; each run has a process group of its own."""
-    for _ in range(200):
+    """Wait for workers, which exit when their parent was killed; each run has a process group of its own."""
+    for _ in range(1200):
         try:
             os.killpg(group, 0)
         except ProcessLookupError:
             return
         time.sleep(0.05)
     os.killpg(group, signal.SIGKILL)
-    pytest.fail("workers outlived their parent by ten seconds")
-
-
-def finished(out: Path) -> list[Path]:
-    """The records of finished units, while others may come and go."""
-    folder = out / ".work" / "segments"
-    folders = list(folder.iterdir()) if folder.exists() else []
-    return [path for one in folders if (path := one / "segment.json").is_file()]
-
-
-def reached(out: Path, kill: int, units_before: int) -> bool:
-    """Whether the run has come to where this kill belongs: started, a unit further, or writing shards."""
-    if kill < 4:
-        return (out / ".work").exists() or kill < 2
-    if kill < 14:
-        return len(finished(out)) > units_before or (out / "train").exists()
-    return (out / "train").exists() or (out / "validation").exists()
+    pytest.fail("workers outlived their parent by a minute")
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("small")
-def test_two_languages_at_once_do_not_touch_each_other(stage: Any, sentences: list[str], tmp_path: Path) -> None:
+@pytest.mark.usefixtures("small_batches")
+def test_two_languages_at_once_do_not_touch_each_other(tmp_path: Path) -> None:
     stages = {}
     for language in ("en", "fr"):
-        stages[language] = one = type(stage)(tmp_path / language)
-        given = files(one, sentences, 150)
-        given["two"][f"{language}.jsonl"] = one.jsonl([{"text": f"{language} {text}"} for text in sentences[:50]])
-        one.place(**given)
-        build_corpus(spec(one) | {"language": language}, one.raw, one.root / "alone")
+        stages[language] = stage = CorpusStage(tmp_path / language)
+        files = source_files(150)
+        files["two"][f"{language}.jsonl"] = jsonl([{"text": f"{language} {text}"} for text in SENTENCES[:50]])
+        stage.place(**files)
+        build_corpus(spec(stage, language), stage.raw, stage.root / "alone")
     both = tmp_path / "corpus"
-    running = [
-        start(spec(one) | {"language": language}, one.raw, both / language, 1, 0.002)
-        for language, one in stages.items()
-    ]
+    running = [start(spec(stage, language), stage.raw, both / language, 1) for language, stage in stages.items()]
     assert [process.wait() for process in running] == [0, 0]
     assert {path.name for path in both.iterdir()} == {"en", "fr"}
-    for language, one in stages.items():
-        assert hashes(both / language) == hashes(one.root / "alone")
+    for language, stage in stages.items():
+        assert file_hashes(both / language) == file_hashes(stage.root / "alone")

@@ -1,4 +1,4 @@
-"""Masks of personal data: valid numbers go, numbers one digit off and look-alikes stay."""
+"""Masks of PII: valid numbers are masked, numbers one digit off and look-alikes are kept."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 import phonenumbers
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
+from support.corpus_stage import CorpusStage, jsonl
 
 from palimpsest.corpus.cleaning.pii import PiiMasker
 
@@ -144,20 +145,19 @@ def test_masking_is_idempotent_and_keeps_the_rest(pieces: list[str], data: Any) 
     assert re.fullmatch(".*".join(parts), text, re.DOTALL)
 
 
-@given(st.sampled_from(["US", "DE", "FR", "JP"]), st.integers(0, 10**6))
-def test_example_numbers_of_the_library_are_masked(region: str, _: int) -> None:
+@pytest.mark.parametrize(("region", "language"), [("US", "en"), ("DE", "de"), ("FR", "fr"), ("JP", "ja")])
+def test_example_numbers_of_the_library_are_masked(region: str, language: str) -> None:
     number = phonenumbers.example_number(region)
-    assume(number is not None)
-    language = {"US": "en", "DE": "de", "FR": "fr", "JP": "ja"}[region]
+    assert number is not None
     for style in (phonenumbers.PhoneNumberFormat.INTERNATIONAL, phonenumbers.PhoneNumberFormat.NATIONAL):
         written = phonenumbers.format_number(number, style)
         assert PiiMasker(["phone"], language).mask(f"Call: {written}!") == ("Call: [PHONE]!", {"phone": 1})
 
 
-def test_masks_are_counted_before_duplicates_are_sought(stage: Any) -> None:
+def test_masks_are_counted_before_duplicates_are_sought(stage: CorpusStage) -> None:
     texts = [f"Write to {name}@example.com, please." for name in ("ann", "bob")] + [f"Text {n}" for n in range(20)]
-    lines = stage.jsonl([{"id": str(at), "text": text} for at, text in enumerate(texts)])
-    result = stage.run({"a.jsonl": lines}, mask_pii=["email"], exact_dedup=True)
+    lines = jsonl([{"id": str(at), "text": text} for at, text in enumerate(texts)])
+    result = stage.run({"a.jsonl": lines}, mask_pii=("email",), exact_dedup=True)
     assert result.manifest.counts["masked"] == {"email": 2}
     assert result.manifest.counts["dropped"] == {"exact_duplicate": 1}
     assert "Write to [EMAIL], please." in result.texts
