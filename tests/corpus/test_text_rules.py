@@ -160,8 +160,8 @@ def test_gopher_reasons(text: str, reason: str) -> None:
 def test_filters_run_in_the_order_of_their_declaration() -> None:
     words, text = RegexWordSplitter("en"), "lorem ipsum of the day"
     both = replace(GOPHER, c4_quality=C4.c4_quality)
-    assert QualityFilters("en", both, words).apply(text)[1] == "gopher_quality.gopher_short_doc"
-    assert QualityFilters("en", C4, words).apply(text)[1] == "c4_quality.lorem_ipsum"
+    assert QualityFilters("en", both, words).apply(text)[1] == "c4_quality.lorem_ipsum"
+    assert QualityFilters("en", GOPHER, words).apply(text)[1] == "gopher_quality.gopher_short_doc"
 
 
 def test_c4_removes_lines_but_not_japanese_ones() -> None:

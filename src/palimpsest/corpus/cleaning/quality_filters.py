@@ -31,14 +31,14 @@ class QualityFilters:
 
     def __init__(self, language: str, settings: Filters, splitter: WordTokenizer) -> None:
         self._filters: list[tuple[str, BaseFilter]] = []
-        if settings.gopher_repetition:
-            self._filters.append(("gopher_repetition", _gopher_repetition(settings.gopher_repetition, splitter)))
-        if settings.gopher_quality:
-            self._filters.append(("gopher_quality", _gopher_quality(language, settings.gopher_quality, splitter)))
         if settings.c4_quality:
             self._filters.append(("c4_quality", _c4_quality(language, settings.c4_quality, splitter)))
         if settings.fineweb_quality:
             self._filters.append(("fineweb_quality", _fineweb_quality(language, settings.fineweb_quality, splitter)))
+        if settings.gopher_quality:
+            self._filters.append(("gopher_quality", _gopher_quality(language, settings.gopher_quality, splitter)))
+        if settings.gopher_repetition:
+            self._filters.append(("gopher_repetition", _gopher_repetition(settings.gopher_repetition, splitter)))
 
     def apply(self, text: str) -> tuple[str, str | None]:
         """The text, and the reason to drop it (``filter.rule``) or None. C4 removes lines of what it keeps."""
