@@ -1,7 +1,7 @@
 """Frozen dataclasses as JSON and back: one writer, one strict reader, and the identity that fingerprints are made of.
 
-Supported field types: str, int, float, bool, None, Decimal (a JSON string), Literal, unions of those, tuples of one
-element type, mappings with str or int keys, nested dataclasses, and unions of dataclasses told apart by a Literal field
+Supported field types: str, int, float, bool, None, Decimal (a JSON string), Literal, unions of those, tuples and
+lists, mappings with str or int keys, nested dataclasses, and unions of dataclasses told apart by a Literal field
 ``kind``. A field declared with ``not_identity`` is written and read, but takes no part in ``identity``.
 """
 
@@ -90,9 +90,11 @@ def _decode(annotation: Any, value: Any, where: str, key: str) -> Any:
         if value in arguments and type(value) in {type(argument) for argument in arguments}:
             return value
         raise _mismatch(value, " or ".join(map(repr, arguments)), where, key)
-    if origin is tuple:
+    if origin in (tuple, list):
         if not isinstance(value, list):
             raise _mismatch(value, "a list", where, key)
+        if origin is list:
+            return [_decode(arguments[0], each, where, f"{key}[{at}]") for at, each in enumerate(value)]
         if len(arguments) == 2 and arguments[1] is Ellipsis:
             return tuple(_decode(arguments[0], each, where, f"{key}[{at}]") for at, each in enumerate(value))
         if len(arguments) != len(value):

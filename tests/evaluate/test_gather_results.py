@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,17 @@ from support.evaluated_project import (
     write_stage,
 )
 
+from palimpsest.codec import identity
 from palimpsest.errors import ArtifactError
 from palimpsest.evaluate.gather_results import gather_results
+from palimpsest.settings.evaluation import Evaluate
 from palimpsest.specs.evaluation import GatherSpec
 
 
 def test_top_level_keys_and_data(eval_all: Any) -> None:
     assert eval_all.keys() == {"format", "sample", "params", "languages", "tasks", "arms", "runs", "data"}
     assert (eval_all["format"], eval_all["sample"]) == ("palimpsest.eval_all/1", True)
-    assert (eval_all["params"], eval_all["languages"]) == (PARAMS, LANGUAGES)
+    assert (eval_all["params"], eval_all["languages"]) == (identity(PARAMS), LANGUAGES)
     split = {"documents": 11, "bytes": 100}
     half = {"documents_in": 15, "documents": 11, "tokens": 12, "share": 0.5}
     assert eval_all["data"]["en"] == {
@@ -125,7 +128,7 @@ def test_losses_of_a_checkpoint_and_their_intervals(eval_all: Any) -> None:
 
 def test_tasks_and_samples(gathered_project: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(gathered_project, tmp_path / "project")
-    params = PARAMS | {"arms": ["joint"], "evaluate": {"bootstrap": 10, "tasks": ["piqa"]}}
+    params = replace(PARAMS, arms=("joint",), evaluate=Evaluate(bootstrap=10, tasks=("piqa",)))
     values = {"nano-s0.00": 0.5, "nano-s0.00/joint.06": 0.75, "nano-s1.10": 0.25, "nano-s1.10/joint.16": 1.0}
     for path, value in values.items():
         piqa = {"metric": "acc", "value": value, "stderr": 0.1, "documents": 4, "chance": 0.5, "language": "en"}

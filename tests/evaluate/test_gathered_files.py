@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,6 @@ def test_gathering_is_reproducible(gathered_project: Path) -> None:
 
 
 def test_a_missing_evaluation_is_named(gathered_project: Path) -> None:
-    spec = GatherSpec(params=PARAMS | {"arms": ["mer"]}, arms={"mer": {"0": "nano-s0.00/fr.99"}})
+    spec = GatherSpec(params=replace(PARAMS, arms=("mer",)), arms={"mer": {"0": "nano-s0.00/fr.99"}})
     with pytest.raises(ArtifactError, match=r"nano-s0\.00/fr\.99/manifest\.json: no such file"):
         gather_results(spec, gathered_project)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from palimpsest.artifact import atomic_file, write_json, write_manifest
+from palimpsest.params import validate
 
 LANGUAGES = ["fr", "en", "ar"]  # the order of training, which is not the alphabet's
 
@@ -37,18 +38,24 @@ ARMS = {
     "mer": {"0": f"{_REPLAYED[0]}/ar+r25+mer.05", "1": f"{_REPLAYED[1]}/ar+r25+mer.15"},
     "joint": {"0": "nano-s0.00/joint.06", "1": "nano-s1.10/joint.16"},
 }
-PARAMS: dict[str, Any] = {
-    "languages": LANGUAGES,
-    "arms": ["sequential", "mer", "joint"],
-    "evaluate": {"bootstrap": 200, "tasks": []},
-    "corpus": {
-        "sources": {
-            "fr": [{"name": "sample", "kind": "sample"}],
-            "en": [{"name": "web", "kind": "local"}, {"name": "wiki", "kind": "hf"}],
-            "ar": [{"name": "hf", "kind": "hf"}],
-        }
+PARAMS = validate(
+    {
+        "languages": LANGUAGES,
+        "arms": ["sequential", "mer", "joint"],
+        "evaluate": {"bootstrap": 200},
+        "corpus": {
+            "sources": {
+                "fr": {"kind": "sample"},
+                "en": [
+                    {"name": "web", "kind": "local", "path": "web.jsonl"},
+                    {"name": "wiki", "kind": "hf", "dataset": "some/wiki", "revision": "a" * 40},
+                ],
+                "ar": {"kind": "hf", "dataset": "some/text", "revision": "b" * 40},
+            }
+        },
     },
-}
+    "params.yaml",
+)
 REPLAY = {"rate": "0.25", "accounting": "add", "scope": "past", "capacity": None}
 MER = {"interval": 20, "step_size": 0.5, "moments": "keep"}
 SEQUENCES = {"new_sequences": 125, "replayed_sequences": 0}
@@ -123,7 +130,7 @@ def write_evaluated_project(root: Path) -> None:
         write_evaluation(root, path, losses)
     for number, language in enumerate(LANGUAGES):
         split = {"documents": 10 + number, "bytes": 100}
-        names = [source["name"] for source in PARAMS["corpus"]["sources"][language]]
+        names = [str(source.name) for source in PARAMS.corpus.sources[language]]
         corpus = {"documents_in": 30, "dropped": {"language": 9 - 2 * number}, "train": split, "validation": split}
         corpus |= {"masked": {"email": number}, "bad_files": []}
         corpus["sources"] = {name: {"documents_in": 30 // len(names), "train": split} for name in names}

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from palimpsest.artifact import read_manifest
-from palimpsest.codec import decode
+from palimpsest.codec import decode, identity
 from palimpsest.evaluate.arm_summary import summarise_arm
 from palimpsest.evaluate.csv_tables import write_plots, write_tables
 from palimpsest.evaluate.evaluated_checkpoint import ancestors, last_lineages, read_checkpoints
@@ -15,27 +13,28 @@ from palimpsest.evaluate.results.arm_metrics import arm_metrics, write_arm_metri
 from palimpsest.evaluate.results.checkpoint_results import read_task_results
 from palimpsest.evaluate.results.dataset_summary import BadFile, LanguageSummary, SourceSummary, SplitCounts
 from palimpsest.evaluate.results.eval_all import EvalAll, TaskInfo, write_eval_all
+from palimpsest.settings.sources import Sources
 from palimpsest.specs.evaluation import FinalCheckpoints, GatherSpec
 
 
 def gather_results(spec: GatherSpec, root: Path) -> None:
     """Write eval_all.json, metrics.json, tables/ and plots/ in ``root``/results; ``root`` has data/ and runs/ too."""
-    params, sources = spec.params, spec.params["corpus"]["sources"]
+    params, sources = spec.params, spec.params.corpus.sources
     # JSON's keys are sorted; the params have the order.
-    arms = {arm: spec.arms[arm] for arm in params["arms"]}
-    checkpoints = read_checkpoints(root, last_lineages(arms), tasks=bool(params["evaluate"]["tasks"]))
+    arms: FinalCheckpoints = {arm: spec.arms[arm] for arm in params.arms}
+    checkpoints = read_checkpoints(root, last_lineages(arms), tasks=bool(params.evaluate.tasks))
     arms_of = _arms_of(arms)
     results = EvalAll(
-        sample=any(source["kind"] == "sample" for of_language in sources.values() for source in of_language),
-        params=params,
-        languages=tuple(params["languages"]),
-        tasks=_tasks(root, arms) if params["evaluate"]["tasks"] else {},
+        sample=any(source.kind == "sample" for of_language in sources.values() for source in of_language),
+        params=identity(params),
+        languages=params.languages,
+        tasks=_tasks(root, arms) if params.evaluate.tasks else {},
         arms={arm: summarise_arm(seeds, checkpoints) for arm, seeds in arms.items()},
         runs={
-            lineage: checkpoint.summary(arms_of[lineage], params["evaluate"]["bootstrap"])
+            lineage: checkpoint.summary(arms_of[lineage], params.evaluate.bootstrap)
             for lineage, checkpoint in checkpoints.items()
         },
-        data={language: _language_summary(root, language, sources[language]) for language in params["languages"]},
+        data={language: _language_summary(root, language, sources[language]) for language in params.languages},
     )
     write_plots(results, root, arms)
     write_tables(results, root / "results" / "tables")
@@ -61,7 +60,7 @@ def _tasks(root: Path, arms: FinalCheckpoints) -> dict[str, TaskInfo]:
     }
 
 
-def _language_summary(root: Path, language: str, sources: Sequence[Mapping[str, Any]]) -> LanguageSummary:
+def _language_summary(root: Path, language: str, sources: Sources) -> LanguageSummary:
     """From the manifests of the raw, corpus, tokens and tokenizer stages."""
     raw, corpus, tokens = (
         read_manifest(root / "data" / stage / language, stage).counts for stage in ("raw", "corpus", "tokens")
@@ -69,13 +68,13 @@ def _language_summary(root: Path, language: str, sources: Sequence[Mapping[str, 
     fertility = read_manifest(root / "data" / "tokenizer", "tokenizer").counts["fertility"][language]
     return LanguageSummary(
         sources={
-            source["name"]: SourceSummary(
-                kind=source["kind"],
-                licence=raw["sources"][source["name"]]["licence"],
-                documents_in=corpus["sources"][source["name"]]["documents_in"],
-                documents=corpus["sources"][source["name"]]["train"]["documents"],
-                tokens=tokens["sources"][source["name"]]["tokens"],
-                share=tokens["sources"][source["name"]]["share"],
+            str(source.name): SourceSummary(
+                kind=source.kind,
+                licence=raw["sources"][str(source.name)]["licence"],
+                documents_in=corpus["sources"][str(source.name)]["documents_in"],
+                documents=corpus["sources"][str(source.name)]["train"]["documents"],
+                tokens=tokens["sources"][str(source.name)]["tokens"],
+                share=tokens["sources"][str(source.name)]["share"],
             )
             for source in sources
         },

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 from palimpsest.artifact import file_digest, fingerprint
 from palimpsest.codec import identity
@@ -166,12 +165,18 @@ def sample_sources(params: Params) -> dict[str, str]:
     }
 
 
-def recorded_params(params: Params) -> dict[str, Any]:
-    """The resolved params as results record them: of the languages that are used, without paths on this machine."""
-    values: dict[str, Any] = identity(params)
-    values["corpus"]["sources"] = {language: values["corpus"]["sources"][language] for language in params.languages}
-    values["evaluate"]["tasks"] = [Path(task).stem for task in params.evaluate.tasks]
-    return values
+def recorded_params(params: Params) -> Params:
+    """The params as results record them: the languages that are used, and task files by name."""
+    corpus = params.corpus
+    return replace(
+        params,
+        corpus=replace(
+            corpus,
+            sources={language: corpus.sources[language] for language in params.languages},
+            overrides={name: keys for name, keys in corpus.overrides.items() if name in params.languages},
+        ),
+        evaluate=replace(params.evaluate, tasks=tuple(Path(task).stem for task in params.evaluate.tasks)),
+    )
 
 
 def _past_text(new: NewText, replay: ReplaySpec | None) -> PastText:

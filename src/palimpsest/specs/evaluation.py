@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from palimpsest.codec import not_identity
+from palimpsest.settings.params import Params
 
 # Of the stages that have no spec: they read the results alone.
 SCALING_REVISION, REPORT_REVISION = 3, 4
@@ -62,9 +63,9 @@ class TasksSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class GatherSpec:
-    """What results/eval_all.json is made of: ``params`` as plain JSON, which it repeats, and the last checkpoints."""
+    """What results/eval_all.json is made of: the resolved params, which it repeats, and the last checkpoints."""
 
-    params: Mapping[str, Any]
+    params: Params
     arms: FinalCheckpoints
     revision: int = REPORT_REVISION
 
