@@ -1,8 +1,8 @@
-# The whole job as a table of contents: params.yaml → raw → corpus → tokens → replay → train → evaluate → report.
-# `snakemake --cores all` makes everything; `snakemake -n` says what would run, and why.
+# The whole pipeline as a table of contents: params.yaml → raw → corpus → tokens → replay → train → evaluate → report.
+# `snakemake --cores all` builds everything; `snakemake -n` lists what would run, and why.
 
 
-# No rule needs a container; the line names the one that clusters without a Python of their own may use.
+# No rule needs a container; this is the image for clusters without a suitable Python.
 container: "docker://python:3.11-slim"
 
 

@@ -1,4 +1,4 @@
-# The params, validated once, and what the rules ask of them.
+# The params, validated once, and the functions that the rules share.
 import shlex
 import shutil
 import sys
@@ -13,15 +13,15 @@ from palimpsest.params import read
 from palimpsest.plan.job_memory import evaluation_mb, tasks_mb, training_mb
 from palimpsest.specs.evaluation import REPORT_REVISION, SCALING_REVISION
 
-# The jobs run the command that belongs to this Python, whether its environment is active or not.
-# A prefix takes the place of Snakemake's strict mode, without which `tee` would hide that a stage failed.
-# A cluster sends its signals to all processes of a job: the shell and `tee` wait until the stage has kept a checkpoint.
+# Jobs run the `palimpsest` command of this Python, whether or not its environment is active.
+# A prefix replaces Snakemake's strict mode, without which `tee` would hide that a stage failed.
+# A cluster sends its signals to all processes of a job: the shell and `tee` wait until the stage has saved a checkpoint.
 shell.prefix(
     f"set -euo pipefail; export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
     "trap : INT TERM USR1; keep() ( trap '' INT TERM USR1; exec tee \"$1\" ); "
 )
 
-# What a training takes of the resource `gpu`.
+# GPUs that a job of one process requests (resource `gpu`).
 GPU = 1 if shutil.which("nvidia-smi") else 0
 
 CONFIG_FILES = [str(path) for path in workflow.config_settings.configfiles]
@@ -90,15 +90,15 @@ def launch(wildcards):
     processes = processes_of(wildcards)
     if processes == 1:
         return "palimpsest"
-    # SIGUSR1 is handed on only when that is asked for, and a checkpoint may take longer to write than 30 seconds;
-    # after ten minutes, a process that waits for one that failed is ended.
+    # torchrun forwards SIGUSR1 only on request, and a checkpoint may take longer than its default of 30 seconds;
+    # after ten minutes it ends a process that waits for one that failed.
     return (
         "env PET_SIGNALS_TO_HANDLE=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1 PET_SHUTDOWN_TIMEOUT=600 "
         f"python -m torch.distributed.run --standalone --nproc-per-node {processes} -m palimpsest.cli"
     )
 
 
-# Where specs are written, when Snakemake looks at the jobs that need them.
+# Where the specs of jobs are written, when Snakemake evaluates their params.
 SPECS = Path(".snakemake/specs")
 
 
@@ -108,7 +108,7 @@ def spec(stage, build):
 
 
 onstart:
-    # DVC wants every output that it lists to be there, also where nothing is replayed or asked.
+    # DVC requires every output in dvc.yaml to exist, also where nothing is replayed and no tasks are run.
     for folder in ("data/replay", "results/tasks"):
         Path(folder).mkdir(parents=True, exist_ok=True)
 

@@ -1,4 +1,4 @@
-# Raw text, and the same text cleaned.
+# Raw text, and the cleaned corpus made from it.
 
 
 rule raw:

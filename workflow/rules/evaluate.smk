@@ -1,4 +1,4 @@
-# The loss matrix of every checkpoint, all of them together, and the page to read.
+# The losses and tasks of every checkpoint, the results gathered from them, and the report.
 
 
 rule evaluate:

@@ -1,5 +1,5 @@
-# The lineages: the initial model, then stage upon stage. One wildcard rule trains them all, in parallel where cores allow.
-# A rule declares only the manifest, written last: Snakemake removes the outputs of a job that failed, and checkpoints must stay.
+# The lineages: the initial model, then one stage after another. One wildcard rule trains them all, in parallel if cores allow.
+# A rule declares only the manifest, written last: Snakemake deletes the declared outputs of a failed job, and checkpoints must survive.
 
 
 rule init:

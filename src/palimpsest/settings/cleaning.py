@@ -24,14 +24,16 @@ Ratios = Mapping[Positive, Fraction01]
 class GopherRepetition(Settings):
     """Gopher's repetition rules (Rae et al. 2021), by datatrove; null switches a rule off."""
 
-    dup_line_frac: Fraction01 | None = setting(0.3, "most lines that were there before")
-    dup_para_frac: Fraction01 | None = setting(0.3, "most paragraphs that were there before")
-    dup_line_char_frac: Fraction01 | None = setting(0.2, "most characters in such lines")
-    dup_para_char_frac: Fraction01 | None = setting(0.2, "most characters in such paragraphs")
-    top_n_grams: Ratios = setting({2: 0.2, 3: 0.18, 4: 0.16}, "by n: most characters in the commonest run of n words")
+    dup_line_frac: Fraction01 | None = setting(0.3, "maximum fraction of duplicate lines")
+    dup_para_frac: Fraction01 | None = setting(0.3, "maximum fraction of duplicate paragraphs")
+    dup_line_char_frac: Fraction01 | None = setting(0.2, "maximum fraction of characters in duplicate lines")
+    dup_para_char_frac: Fraction01 | None = setting(0.2, "maximum fraction of characters in duplicate paragraphs")
+    top_n_grams: Ratios = setting(
+        {2: 0.2, 3: 0.18, 4: 0.16}, "n → maximum fraction of characters in the most frequent n-gram of words"
+    )
     dup_n_grams: Ratios = setting(
         {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.1},
-        "by n: most characters in runs of n words that were there before",
+        "n → maximum fraction of characters in duplicate n-grams of words",
     )
 
 
@@ -39,15 +41,15 @@ class GopherRepetition(Settings):
 class GopherQuality(Settings):
     """Gopher's quality rules (Rae et al. 2021), by datatrove; null switches a rule off."""
 
-    min_doc_words: Positive | None = setting(50, "fewest words in a document")
-    max_doc_words: Positive | None = setting(100_000, "most words in a document")
-    min_avg_word_length: Words | None = setting(3, "least mean length of a word, in characters")
-    max_avg_word_length: Words | None = setting(10, "greatest mean length of a word")
-    max_symbol_word_ratio: float | None = setting(0.1, "most # and … per word")
-    max_bullet_lines_ratio: Fraction01 | None = setting(0.9, "most lines that begin with a bullet")
-    max_ellipsis_lines_ratio: Fraction01 | None = setting(0.3, "most lines that end with an ellipsis")
-    max_non_alpha_words_ratio: Fraction01 | None = setting(0.8, "least share of words with a letter")
-    min_stop_words: Annotated[int, Bound(ge=0)] | None = setting(2, "fewest distinct stop words")
+    min_doc_words: Positive | None = setting(50, "minimum number of words in a document")
+    max_doc_words: Positive | None = setting(100_000, "maximum number of words in a document")
+    min_avg_word_length: Words | None = setting(3, "minimum mean length of words, in characters")
+    max_avg_word_length: Words | None = setting(10, "maximum mean length of words, in characters")
+    max_symbol_word_ratio: float | None = setting(0.1, "maximum number of # and … per word")
+    max_bullet_lines_ratio: Fraction01 | None = setting(0.9, "maximum fraction of lines that begin with a bullet")
+    max_ellipsis_lines_ratio: Fraction01 | None = setting(0.3, "maximum fraction of lines that end with an ellipsis")
+    max_non_alpha_words_ratio: Fraction01 | None = setting(0.8, "minimum fraction of words with a letter")
+    min_stop_words: Annotated[int, Bound(ge=0)] | None = setting(2, "minimum number of distinct stop words")
     stop_words: tuple[str, ...] | None = setting(
         None, "the stop words; null: built in for en, fr, de and ar, and no such rule elsewhere"
     )
@@ -57,7 +59,7 @@ class GopherQuality(Settings):
 class C4Quality(Settings):
     """C4's page rules (Raffel et al. 2020), by datatrove, as FineWeb uses them: without end-of-line punctuation."""
 
-    min_num_sentences: int = setting(-1, "fewest sentences; -1 switches the rule off")
+    min_num_sentences: int = setting(-1, "minimum number of sentences; -1 switches the rule off")
     filter_no_terminal_punct: bool = setting(False, "drop lines without end punctuation")
 
 
@@ -65,12 +67,13 @@ class C4Quality(Settings):
 class FinewebQuality(Settings):
     """FineWeb's own rules (Penedo et al. 2024), by datatrove."""
 
-    line_punct_thr: Fraction01 = setting(0.12, "least share of lines that end in punctuation")
-    short_line_thr: Fraction01 = setting(0.67, "most lines that are short; 1 switches the rule off")
+    line_punct_thr: Fraction01 = setting(0.12, "minimum fraction of lines that end in punctuation")
+    short_line_thr: Fraction01 = setting(0.67, "maximum fraction of short lines; 1 switches the rule off")
     char_duplicates_ratio: Fraction01 = setting(
-        0.1, "most characters in duplicated lines (FineWeb-2's value; FineWeb's 0.01 drops plays and verse)"
+        0.1,
+        "maximum fraction of characters in duplicate lines (FineWeb-2's value; FineWeb's 0.01 drops plays and verse)",
     )
-    new_line_ratio: float = setting(0.3, "most line breaks per word")
+    new_line_ratio: float = setting(0.3, "maximum number of line breaks per word")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +93,8 @@ class Decontamination(Settings):
     paths: Annotated[tuple[str, ...], Bound(min_length=1)] = required(
         "files or globs of evaluation sets (.jsonl, .jsonl.gz, .jsonl.zst); every string in them counts", identity=False
     )
-    words: Positive = setting(13, "words in a run that two texts must share")
-    characters: Positive = setting(40, "the same in characters, for languages without spaces")
+    words: Positive = setting(13, "length of the shared run, in words")
+    characters: Positive = setting(40, "length of the shared run in characters, for languages written without spaces")
 
     def __post_init__(self) -> None:
         for path in self.paths:
@@ -102,9 +105,9 @@ class Decontamination(Settings):
 class Minhash(Settings):
     """Near-duplicate removal: MinHash signatures banded into buckets (LSH)."""
 
-    ngram: Positive = setting(5, "words (characters, for languages without spaces) in a shingle")
-    bands: Positive = setting(14, "buckets; two documents that share one are near-duplicates")
-    rows: Positive = setting(8, "hashes in a band; the threshold is about (1/bands)^(1/rows)")
+    ngram: Positive = setting(5, "length of a shingle in words (characters, for languages written without spaces)")
+    bands: Positive = setting(14, "number of bands; documents that agree in a whole band are near-duplicates")
+    rows: Positive = setting(8, "hashes in a band; the similarity threshold is about (1/bands)^(1/rows)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,14 +115,16 @@ class Cleaning(Settings):
     """What may differ from language to language."""
 
     min_language_score: Fraction01 | None = setting(
-        0.65, "least probability of the language that the document is filed under; null: no check"
+        0.65, "minimum probability of the language whose source the document comes from; null: no check"
     )
     filters: Filters = Filters()
     mask_pii: tuple[Literal["email", "ip", "phone", "iban", "card"], ...] = setting(
-        (), "personal data to mask in the text"
+        (), "kinds of personal data to mask"
     )
-    decontamination: Decontamination | None = setting(None, "evaluation sets to keep out; null: no check")
-    exact_dedup: bool = setting(True, "drop documents whose normalised text was seen before")
+    decontamination: Decontamination | None = setting(
+        None, "removal of evaluation sets from the training text; null: off"
+    )
+    exact_dedup: bool = setting(True, "drop documents whose normalised text is a duplicate")
     minhash: Minhash | None = setting(Minhash(), "near-duplicate removal; null switches it off")
 
 
@@ -131,15 +136,15 @@ class Corpus(Cleaning):
         "by ISO 639-1 code, one source or a list of several; their kinds are below"
     )
     overrides: Mapping[str, Mapping[str, Any]] = setting(
-        {}, "by language, keys of this section (down to minhash) that differ from what is said for all"
+        {}, "language → keys of this section (down to minhash) that override it for that language"
     )
     validation_fraction: Annotated[float, Bound(gt=0, lt=1)] = setting(
-        0.02, "share of documents held out, by a hash of the text; never trained on, never replayed"
+        0.02, "fraction of documents held out, selected by a hash of the text; never trained on, never replayed"
     )
     shard_mb: Positive = setting(256, "size of a corpus shard in MB of text (10^6 bytes)")
     on_bad_file: Literal["error", "skip"] = setting(
         "error",
-        "a corrupt file: error stops; skip keeps what can be read before the damage, and lists the file",
+        "at a corrupt file: error stops; skip uses what can be read before the corrupt position, and lists the file",
     )
 
     cleaning: Mapping[str, Cleaning] | None = computed("by language, the rules that apply after defaults and overrides")

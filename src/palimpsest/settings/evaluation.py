@@ -12,21 +12,21 @@ from palimpsest.settings.base import Bound, Positive, Settings, setting
 class Evaluate(Settings):
     """The loss matrix: every checkpoint on the held-out documents of every language."""
 
-    max_tokens: Positive = setting(20_000, "held-out tokens of each language, taken document by document")
-    max_document_tokens: Positive = setting(2048, "tokens of one document, from its beginning")
+    max_tokens: Positive = setting(20_000, "held-out tokens of each language, in whole documents")
+    max_document_tokens: Positive = setting(2048, "a document is truncated to so many tokens")
     batch_size: Positive = setting(32, "windows in one forward pass")
     bootstrap: Positive = setting(1000, "resamples of the documents for the 95 % intervals")
     sample_tokens: Annotated[int, Bound(ge=0)] = setting(
-        40, "tokens that each checkpoint writes after the beginning of two held-out documents; 0: none"
+        40, "tokens that each checkpoint generates after the beginning of two held-out documents; 0: none"
     )
     tasks: tuple[str, ...] = setting(
         (),
         "zero-shot tasks: names of built-in ones (docs/metrics.md lists them), or task files in "
-        "lm-evaluation-harness's format that read local JSONL; code that a task file names is run: use those you "
-        "trust",
+        "lm-evaluation-harness's format that read local JSONL; code that a task file names is executed: use only files "
+        "that you trust",
     )
     task_data: str | None = setting(None, "folder with the data files of the built-in tasks", identity=False)
     task_source: Literal["local", "hub"] = setting(
-        "local", "where built-in tasks take their data: task_data, or the Hugging Face hub"
+        "local", "where built-in tasks read their data: task_data, or the Hugging Face hub"
     )
-    task_limit: Positive | None = setting(None, "questions of each task, evenly over all of them; null: all")
+    task_limit: Positive | None = setting(None, "questions of each task, evenly spaced; null: all")

@@ -23,10 +23,10 @@ PRESETS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Tokenizer(Settings):
-    """One byte-level BPE for all languages: trained here, or taken from a file or the hub."""
+    """One byte-level BPE for all languages: trained here, or read from a file or the hub."""
 
     vocab_size: Annotated[int, Bound(ge=260)] = setting(2048, "entries, 256 bytes and end-of-text included")
-    sample_mb: Positive = setting(2, "MB (10^6 bytes) of training text taken from each language")
+    sample_mb: Positive = setting(2, "MB (10^6 bytes) of training text of each language to train it on")
     path: str | None = setting(
         None, "a byte-level tokenizer.json to use as it is, instead of training one", identity=False
     )

@@ -37,8 +37,8 @@ class Params(Settings):
     evaluate: Evaluate = Evaluate()
     sweep: Mapping[str, SweepValues] = setting(
         {},
-        "dotted key → values, or any name → mappings of dotted keys that go together; results/sweep.json "
-        "has every combination, results/scaling.json what it says of model size",
+        "dotted key → values, or any name → mappings of dotted keys that change together; results/sweep.json "
+        "has every combination, results/scaling.json the analysis by model size",
     )
 
     def __post_init__(self) -> None:

@@ -25,14 +25,14 @@ class ReplayShare(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ReplaySpec(ReplayShare):
-    """What a stage replays: its share of a batch, and from which sequences it is drawn."""
+    """What a stage replays: which fraction of a batch, and from which sequences it is drawn."""
 
     scope: Scope = setting(
         "past",
         "past: all sequences that earlier stages trained on, equally likely; balanced: every past language "
-        "equally; seen: also those of the stage's own earlier batches; capacity: those that a reservoir holds",
+        "equally likely; seen: also the stage's own earlier batches; capacity: those in a reservoir of bounded size",
     )
-    capacity: Positive | None = setting(None, "scope capacity: sequences that the reservoir holds at most")
+    capacity: Positive | None = setting(None, "scope capacity: size of the reservoir, in sequences")
 
     def __post_init__(self) -> None:
         if (self.scope == "capacity") != (self.capacity is not None):
@@ -43,9 +43,9 @@ class ReplaySpec(ReplayShare):
 
 @dataclass(frozen=True, kw_only=True)
 class Replay(ReplaySpec):
-    """Experience replay (paper section 3): a fixed share of every batch comes from earlier languages."""
+    """Experience replay (paper section 3): a fixed fraction of every batch comes from earlier languages."""
 
-    rates: Mapping[str, Rate] = setting({}, "language → α in the stage of that language, instead of rate")
+    rates: Mapping[str, Rate] = setting({}, "language → α in the stage of that language, in place of rate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,5 +55,5 @@ class Mer(Settings):
     interval: Positive = setting(20, "k: optimiser steps in a window")
     step_size: Fraction01 = setting(0.8, "ε: θ ← a + ε(θ - a) at a window's end")
     moments: Literal["keep", "reset"] = setting(
-        "keep", "AdamW's moments after an interpolation: kept, or zeroed as before the first step"
+        "keep", "AdamW's moments after an interpolation: unchanged, or zeroed as before the first step"
     )

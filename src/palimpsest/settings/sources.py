@@ -20,16 +20,14 @@ class AnySource(Settings):
         None, "its name in files and tables (lower-case letters, digits and hyphens); null: its preset or kind"
     )
     weight: Annotated[float, Bound(gt=0)] | None = setting(
-        None, "share of the language's training tokens, against its other sources; all or none have one"
+        None, "share of the language's training tokens, relative to its other sources; all sources have one, or none"
     )
-    max_tokens: Positive | None = setting(
-        None, "training tokens to keep at most, thinned evenly over all of the source"
-    )
+    max_tokens: Positive | None = setting(None, "maximum training tokens, downsampled evenly over the whole source")
     max_bytes: Positive | None = setting(
-        None, "bytes of records (decompressed, before cleaning) to read at most, from the beginning"
+        None, "maximum bytes of records (decompressed, before cleaning) to read, from the beginning"
     )
-    licence: str | None = setting(None, "recorded in manifests and the report; null: what the source says")
-    origin: str | None = setting(None, "where the text is from, for the record")
+    licence: str | None = setting(None, "recorded in manifests and the report; null: that of the source, where known")
+    origin: str | None = setting(None, "where the text is from; recorded only")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +44,7 @@ class Columns(AnySource):
     """A source whose records are named fields."""
 
     text: str = setting("text", "the column or key that holds the text")
-    id: str = setting("id", "the column or key that names a document; made from file and line where absent")
+    id: str = setting("id", "the column or key that identifies a document; file and line where absent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +66,7 @@ class HfSource(Columns):
 
     kind: Literal["hf"] = required("hf")
     preset: Literal["dclm", "fineweb", "fineweb-2", "oscar", "arabic-101b", "abeja-cc-ja"] | None = setting(
-        None, "a dataset by name: sets dataset, revision, files, text, id where they are not set here"
+        None, "a known dataset: sets dataset, revision, files, text and id unless they are set here"
     )
     dataset: str = setting("", "owner/name on the hub, or a local folder of the same layout")
     revision: str | None = setting(None, "commit hash (40 hex digits); required unless dataset is a folder")
@@ -92,12 +90,12 @@ class HfSource(Columns):
 
 @dataclass(frozen=True, kw_only=True)
 class Download(Settings):
-    """One file to fetch."""
+    """One file to download."""
 
     url: Annotated[str, Bound(pattern=r"^https?://")] = required("http:// or https:// address")
     sha256: Annotated[str, Bound(pattern=_SHA256)] = required("SHA-256 of the file, in hex")
     name: Annotated[str, Bound(pattern=r"^[\w][\w.\-]*\z")] | None = setting(
-        None, "file name to store it under, whose ending tells its type; null: the last part of the URL"
+        None, "file name to store it under, whose ending gives its type; null: the last part of the URL"
     )
 
 
@@ -106,7 +104,7 @@ Downloads = Annotated[tuple[Download, ...], Bound(min_length=1)]
 
 @dataclass(frozen=True, kw_only=True)
 class HttpSource(Columns):
-    """Files fetched by HTTP, checked by their SHA-256, of any type that `local` reads."""
+    """Files downloaded by HTTP, checked by their SHA-256, of any type that `local` reads."""
 
     kind: Literal["http"] = required("http")
     urls: Downloads = required("a list of url, sha256, and optionally name")
@@ -114,7 +112,7 @@ class HttpSource(Columns):
 
 @dataclass(frozen=True, kw_only=True)
 class WarcSource(AnySource):
-    """Common Crawl's WARC (HTML, its text extracted by trafilatura) or WET files, local or fetched by HTTP."""
+    """Common Crawl's WARC (HTML, its text extracted by trafilatura) or WET files, local or downloaded."""
 
     kind: Literal["warc"] = required("warc")
     path: str | None = setting(None, "a file or glob; this or urls", identity=False)

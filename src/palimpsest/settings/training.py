@@ -10,15 +10,17 @@ from palimpsest.settings.base import Bound, Positive, Settings, setting
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Settings):
-    """How a stage is trained. An edit trains anew, in another folder, but for what checkpoint_interval names."""
+    """How a stage is trained. An edit starts another lineage, except of the keys that checkpoint_interval names."""
 
-    steps: Positive = setting(150, "optimiser steps of new data in a stage; replay may add to them")
+    steps: Positive = setting(150, "optimiser steps of new data in a stage; replay may add more")
     batch_size: Positive = setting(16, "sequences in a batch, replayed ones included")
-    micro_batch_size: Positive | None = setting(None, "sequences in one forward pass of a process; null: its batch")
+    micro_batch_size: Positive | None = setting(
+        None, "sequences in one forward pass of a process; null: its part of the batch"
+    )
     context_length: Positive = setting(128, "tokens in a sequence")
     learning_rate: Annotated[float, Bound(gt=0)] = setting(1e-3, "peak learning rate")
     min_learning_rate: Annotated[float, Bound(ge=0)] = setting(1e-4, "learning rate at the end")
-    warmup_fraction: Annotated[float, Bound(ge=0, lt=1)] = setting(0.05, "share of a schedule that warms up")
+    warmup_fraction: Annotated[float, Bound(ge=0, lt=1)] = setting(0.05, "fraction of a schedule that warms up")
     schedule: Literal["rewarm_cosine", "single_cosine", "infinite", "wsd"] = setting(
         "rewarm_cosine",
         "learning-rate policy over the stages. rewarm_cosine: warm-up and cosine in each; single_cosine: "
@@ -26,67 +28,69 @@ class Train(Settings):
         "wsd: warm-up, peak and decay in each",
     )
     constant_learning_rate: Annotated[float, Bound(gt=0)] | None = setting(
-        None, "infinite: the rate between cooldown and decay; null: the mean of peak and min_learning_rate"
+        None, "infinite: the learning rate between cooldown and decay; null: the mean of peak and min_learning_rate"
     )
     cooldown_fraction: Annotated[float, Bound(ge=0, lt=1)] = setting(
-        0.3, "infinite: share of the first stage in which a cosine goes from the peak to the constant rate"
+        0.3, "infinite: fraction of the first stage in which a cosine falls from the peak to the constant learning rate"
     )
     decay_fraction: Annotated[float, Bound(ge=0, le=1)] = setting(
         0.2,
-        "infinite, wsd: share of the last stage (infinite) or of each (wsd) that decays as 1 - √ to min_learning_rate",
+        "infinite, wsd: fraction of the last stage (infinite) or of each (wsd) that decays as 1 - √ to min_learning_rate",
     )
     optimizer_state: Literal["carry", "reset"] = setting("carry", "AdamW's moments at a stage boundary")
     weight_decay: Annotated[float, Bound(ge=0)] = setting(0.1, "AdamW's decoupled weight decay (matrices)")
     beta1: Annotated[float, Bound(ge=0, lt=1)] = setting(0.9, "AdamW's decay of the mean gradient")
     beta2: Annotated[float, Bound(ge=0, lt=1)] = setting(0.95, "AdamW's decay of the mean squared gradient")
     epsilon: Annotated[float, Bound(gt=0)] = setting(1e-8, "AdamW's epsilon")
-    grad_clip: Annotated[float, Bound(gt=0)] = setting(1.0, "largest global norm of the gradient")
+    grad_clip: Annotated[float, Bound(gt=0)] = setting(1.0, "maximum global norm of the gradient")
     on_bad_step: Literal["stop", "skip"] = setting(
         "stop",
-        "at a loss or gradient that is not finite, or a spike: stop, or skip the batch and count it; a "
-        "training that stopped goes on from its checkpoint when this is edited",
+        "at a loss or gradient that is not finite, or a spike: stop, or skip the batch and count it; after an edit, "
+        "a stopped training resumes from its checkpoint",
         identity=False,
     )
     spike_nats: Annotated[float, Bound(gt=0)] | None = setting(
-        3.0, "a loss more than so many nats above the median of the last 100 is a spike; null: none is"
+        3.0, "a loss so many nats above the median of the last 100 steps is a spike; null: off"
     )
     spike_factor: Annotated[float, Bound(gt=1)] | None = setting(
-        None, "a gradient norm above so many times the median of the last 100 is a spike; null: none is"
+        None, "a gradient norm so many times the median of the last 100 steps is a spike; null: off"
     )
-    threads: Positive = setting(1, "torch threads of one training; sums depend on it, so bytes do")
+    threads: Positive = setting(1, "torch threads of each process; the last bits of the weights depend on it")
     processes: Positive = setting(
-        1, "processes that share a training, started by torchrun; sums depend on it, so bytes do"
+        1, "processes that share a training, started by torchrun; the last bits of the weights depend on it"
     )
     sharding: Literal["ddp", "fsdp"] = setting(
-        "ddp", "what each of several processes holds: ddp: the whole model; fsdp: a slice of every weight"
+        "ddp", "what each process stores. ddp: the whole model; fsdp: a slice of every weight"
     )
     precision: Literal["fp32", "bf16"] = setting(
         "fp32", "of forward and backward passes; weights, AdamW and Reptile stay in fp32"
     )
     document_mask: bool = setting(
-        False, "attend within a document alone, positions beginning anew with each, as in evaluation"
+        False, "attend only within a document, with positions from its beginning, as in evaluation"
     )
     activation_checkpointing: bool = setting(
-        False, "compute activations of a block again for its gradient: less memory, a third more time"
+        False, "recompute the activations of a block for its gradient: less memory, a third more time"
     )
     compile: bool = setting(
-        False, "torch.compile of the blocks: slow to start, faster after; kept in ~/.cache/palimpsest"
+        False, "torch.compile of the blocks: slow to start, faster after; cached in ~/.cache/palimpsest"
     )
     eval_interval: Positive = setting(25, "steps between points of the validation curves")
-    eval_tokens: Positive = setting(4096, "validation tokens of each language for such a point")
+    eval_tokens: Positive = setting(4096, "validation tokens of each language for each point")
     alignment_interval: Positive | None = setting(
         100,
-        "steps between measurements of the cosine between the gradients of new and of replayed sequences; null: none",
+        "steps between measurements of the cosine between the gradients of new and of replayed sequences; null: off",
     )
     loggers: tuple[Literal["tensorboard", "wandb"], ...] = setting(
-        (), "where the lines of metrics.jsonl are also sent; tensorboard writes to logs/tensorboard", identity=False
+        (), "where the records of metrics.jsonl are sent too; tensorboard writes to logs/tensorboard", identity=False
     )
     checkpoint_interval: Positive = setting(
         1000,
-        "steps between checkpoints; this, keep_checkpoints, loggers and on_bad_step can be edited mid-run",
+        "steps between checkpoints; this, keep_checkpoints, loggers and on_bad_step can be edited during a training",
         identity=False,
     )
-    keep_checkpoints: Positive = setting(1, "checkpoints kept of a training under way, the latest ones", identity=False)
+    keep_checkpoints: Positive = setting(
+        1, "how many of the latest checkpoints of a running training are kept", identity=False
+    )
 
     def __post_init__(self) -> None:
         if self.min_learning_rate > self.learning_rate:
