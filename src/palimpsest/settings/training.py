@@ -15,7 +15,7 @@ class Train(Settings):
     steps: Positive = setting(150, "optimiser steps of new data in a stage; replay may add more")
     batch_size: Positive = setting(16, "sequences in a batch, replayed ones included")
     micro_batch_size: Positive | None = setting(
-        None, "sequences in one forward pass of a process; null: its part of the batch"
+        None, "sequences in one forward pass of a process; null: all of its batch"
     )
     context_length: Positive = setting(128, "tokens in a sequence")
     learning_rate: Annotated[float, Bound(gt=0)] = setting(1e-3, "peak learning rate")
@@ -35,7 +35,7 @@ class Train(Settings):
     )
     decay_fraction: Annotated[float, Bound(ge=0, le=1)] = setting(
         0.2,
-        "infinite, wsd: fraction of the last stage (infinite) or of each (wsd) that decays as 1 - √ to min_learning_rate",
+        "infinite, wsd: part of the last stage (infinite) or of each (wsd) that decays as 1 - √ to min_learning_rate",
     )
     optimizer_state: Literal["carry", "reset"] = setting("carry", "AdamW's moments at a stage boundary")
     weight_decay: Annotated[float, Bound(ge=0)] = setting(0.1, "AdamW's decoupled weight decay (matrices)")
@@ -50,10 +50,10 @@ class Train(Settings):
         identity=False,
     )
     spike_nats: Annotated[float, Bound(gt=0)] | None = setting(
-        3.0, "a loss so many nats above the median of the last 100 steps is a spike; null: off"
+        3.0, "a loss more than so many nats above the median of the last 100 steps is a spike; null: off"
     )
     spike_factor: Annotated[float, Bound(gt=1)] | None = setting(
-        None, "a gradient norm so many times the median of the last 100 steps is a spike; null: off"
+        None, "a gradient norm more than so many times the median of the last 100 steps is a spike; null: off"
     )
     threads: Positive = setting(1, "torch threads of each process; the last bits of the weights depend on it")
     processes: Positive = setting(
@@ -89,7 +89,7 @@ class Train(Settings):
         identity=False,
     )
     keep_checkpoints: Positive = setting(
-        1, "how many of the latest checkpoints of a running training are kept", identity=False
+        1, "number of latest checkpoints that a running training keeps", identity=False
     )
 
     def __post_init__(self) -> None:
