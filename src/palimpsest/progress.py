@@ -21,8 +21,8 @@ class Progress:
     """Shows how much is done, the rate and the time left; use it in a ``with`` block, which closes the bar.
 
     ``total`` and the positions given to ``update`` count in ``unit`` ("bytes", "steps", "documents", …); ``total`` is
-    None where nobody knows it. ``start`` is the position at which this process begins, None if the first update tells
-    it: what an earlier run did says nothing about the speed of this one. ``clock`` returns seconds. ``terminal`` is
+    None where it is unknown. ``start`` is the position at which this process begins, None if it is that of the first
+    update: what an earlier run did says nothing about the speed of this one. ``clock`` returns seconds. ``terminal`` is
     whether standard error is one, as found out by default. An update that is not shown costs a microsecond.
     """
 

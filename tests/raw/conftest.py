@@ -21,10 +21,9 @@ def web() -> Iterator[WebServer]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short waits and timeouts, those of huggingface_hub included."""
+    """No long waits between attempts, those of huggingface_hub included."""
     monkeypatch.setattr(http_client, "FIRST_WAIT_S", 0.005)
     monkeypatch.setattr(http_client, "LONGEST_WAIT_S", 0.02)
-    monkeypatch.setattr(http_client, "TIMEOUT_S", (2.0, 0.4))
     monkeypatch.setattr(huggingface_hub.utils._http, "time", SimpleNamespace(sleep=lambda _: None))
 
 

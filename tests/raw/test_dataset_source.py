@@ -3,12 +3,9 @@
 import gzip
 import itertools
 import json
-import os
 import random
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -18,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from support.killed_process import run_program
 from support.raw_specs import raw_spec
 
 from palimpsest.artifact import read_json
@@ -185,15 +183,19 @@ def test_a_wrong_column_is_seen_before_all_is_read(folder: Path, tmp_path: Path)
         build_raw(spec(hf(folder, text="content", files="data/plain-[234]*")), tmp_path / "out", tmp_path / "cache")
 
 
-PROCESS = """
+PROGRAM = """
 import json, sys
 from pathlib import Path
 from palimpsest import codec
 from palimpsest.raw import parts
 from palimpsest.raw.build_raw import build_raw
 from palimpsest.specs.data import RawSpec
+from support.killed_process import kill_at_change
+spec, out, cache, limit = json.loads(sys.argv[1])
 parts.PART_BYTES = 150_000
-build_raw(codec.decode(RawSpec, json.loads(sys.argv[1]), "spec"), Path(sys.argv[2]), Path(sys.argv[2] + ".cache"))
+changes = kill_at_change(out, limit)
+build_raw(codec.decode(RawSpec, spec, "spec"), Path(out), Path(cache))
+print(changes())
 """
 
 
@@ -201,34 +203,24 @@ build_raw(codec.decode(RawSpec, json.loads(sys.argv[1]), "spec"), Path(sys.argv[
 def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tmp_path / "set" / "data"
     data.mkdir(parents=True)
-    for number in range(40):
-        made = random.Random(number)
-        rows = [{"key": f"{number}-{n}", "body": made.randbytes(150).hex()} for n in range(2000)]
+    for number in range(12):
+        rng = random.Random(number)
+        rows = [{"key": f"{number}-{n}", "body": rng.randbytes(150).hex()} for n in range(2000)]
         pq.write_table(pa.Table.from_pylist(rows), data / f"train-{number:02d}.parquet")
-    asked = spec(hf(tmp_path / "set", max_bytes=23_456_789))
+    whole_spec = spec(hf(tmp_path / "set", max_bytes=7_456_789))
     monkeypatch.setattr(parts, "PART_BYTES", 150_000)
-    whole = everything(build_raw(asked, tmp_path / "whole", tmp_path / "cache").folder)
-    command = [sys.executable, "-c", PROCESS, json.dumps(encode(asked)), str(tmp_path / "out")]
-    journal = tmp_path / "out" / "web" / dataset_source.JOURNAL
-    when, kills = random.Random(7), 0
+    whole = everything(build_raw(whole_spec, tmp_path / "whole", tmp_path / "cache").folder)
+    out, rng, kills, finished = tmp_path / "out", random.Random(7), 0, 0
+    journal = out / "web" / dataset_source.JOURNAL
 
-    def done() -> int:
-        return journal.read_bytes().count(b"\n") if journal.exists() else 0
+    def run(limit: int) -> subprocess.CompletedProcess[str]:
+        return run_program(PROGRAM, encode(whole_spec), str(out), str(tmp_path / "out.cache"), limit)
 
-    while True:
-        before = done()
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-            until = before + when.randrange(1, 9)
-            while process.poll() is None and done() < until:
-                assert done() >= min(before, 1), "finished files were read again"
-                time.sleep(0.001)
-            time.sleep(when.uniform(0, 0.05))
-            if process.poll() is not None:
-                break
-            os.kill(process.pid, signal.SIGKILL)
-            kills += 1
-        assert done() >= before
+    while (result := run(rng.randrange(3, 40))).returncode:
+        assert result.returncode == -signal.SIGKILL, result.stderr
+        lines = journal.read_bytes().count(b"\n") if journal.exists() else 0
+        assert lines >= finished, "a finished file was read again"
+        kills, finished = kills + 1, lines
     assert kills >= 4
-    assert subprocess.run(command, check=False).returncode == 0
-    assert everything(tmp_path / "out") == whole
-    assert read_json(tmp_path / "out" / "manifest.json")["counts"]["sources"]["web"]["bytes"] <= 23_456_789
+    assert everything(out) == whole
+    assert read_json(out / "manifest.json")["counts"]["sources"]["web"]["bytes"] <= 7_456_789

@@ -14,9 +14,9 @@ from palimpsest.replay.reservoir import retained
 SIZES = (60, 40, 50)  # of three stages
 
 
-def one_by_one(offered, capacity, key):
-    """A twin in a stream: a new one takes the place of the highest priority that is held, if its own is lower."""
-    held = []
+def one_by_one(offered: int, capacity: int, key: int) -> list[int]:
+    """The same as a stream: a new number replaces the one with the highest priority, if its own is lower."""
+    held: list[tuple[int, int]] = []
     for number in range(offered):
         priority = int(keyed_hash(np.array([number]), key)[0])
         if len(held) < capacity:
@@ -46,10 +46,12 @@ def test_has_the_law_of_algorithm_r():
     capacity, runs, total = 30, 1500, sum(SIZES)
     ends = np.cumsum(SIZES)
     counts = {"ours": np.zeros(total), "theirs": np.zeros(total)}
-    survivors = {"ours": [], "theirs": []}
+    survivors: dict[str, list[tuple[int, int]]] = {"ours": [], "theirs": []}
     for seed in range(runs):
         ours = [set(retained(int(end), capacity, seed).tolist()) for end in ends]
-        rng, kept, theirs = np.random.default_rng(seed), [], []
+        rng = np.random.default_rng(seed)
+        kept: list[int] = []
+        theirs: list[set[int]] = []
         for item in range(total):
             if len(kept) < capacity:
                 kept.append(item)
@@ -64,8 +66,8 @@ def test_has_the_law_of_algorithm_r():
         expected = runs * capacity / total
         statistic = ((counts[name] - expected) ** 2 / expected).sum() / (1 - capacity / total)
         assert stats.chi2.sf(statistic, total - 1) > 1e-3
-    for ours, theirs in zip(np.transpose(survivors["ours"]), np.transpose(survivors["theirs"]), strict=True):
-        tables = [np.bincount(values, minlength=capacity + 1) for values in (ours, theirs)]
+    for pair in zip(np.transpose(survivors["ours"]), np.transpose(survivors["theirs"]), strict=True):
+        tables = [np.bincount(values, minlength=capacity + 1) for values in pair]
         table = np.array([counts for counts in np.transpose(tables) if counts.sum() >= 20])
         assert stats.chi2_contingency(table).pvalue > 1e-3
     # Of 30 held of 100, how many are among the first 60 is hypergeometric.

@@ -47,8 +47,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, data: bytes) -> None:
         try:
+            self.asked.sent += len(data)  # before the client can see all of it
             self.wfile.write(data)
-            self.asked.sent += len(data)
         except (BrokenPipeError, ConnectionResetError):
             pass
 

@@ -114,5 +114,5 @@ def test_a_document_out_of_range(tmp_path: Path) -> None:
     content = bytearray(index_file.read_bytes())
     content[34:38] = struct.pack("<i", 99)  # the first length: not seen when the shard is opened
     index_file.write_bytes(content)
-    with pytest.raises(ArtifactError, match="document 0 lies outside"):
+    with pytest.raises(ArtifactError, match="document 0 is outside"):
         Shard(tmp_path / "s").document(0)

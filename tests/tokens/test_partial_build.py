@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import sys
-import textwrap
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import pytest
 from support.corpus_folder import write_corpus
 from support.data_specs import tokens_spec
+from support.killed_process import run_program
 
 from palimpsest.artifact import MANIFEST
 from palimpsest.codec import encode
@@ -40,7 +39,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def spec() -> TokensSpec:
     """Both sources of about the same size, of which the web's is thinned to a third."""
-    return tokens_spec("en", web=(1, None), books=(3, None))
+    return tokens_spec("en", web=(1.0, None), books=(3.0, None))
 
 
 @pytest.fixture
@@ -172,29 +171,17 @@ def changed_manifest(folder: Path, copy: Path) -> Path:
     return copy
 
 
-# Kills itself at the n-th change of a file in the output folder, so that every point of a build can be met.
 PROGRAM = """
-    import json, os, signal, sys
-    from pathlib import Path
-    spec, corpus, tokenizer, out, limit, workers = json.loads(sys.argv[1])
-    changes = 0
-
-    def count(event, arguments):
-        global changes
-        if event in ("open", "os.rename", "os.remove", "os.link", "os.mkdir", "os.rmdir") and out in str(arguments[0]):
-            if event == "open" and "r" in (arguments[1] or "r"):
-                return
-            changes += 1
-            if changes == limit:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    from palimpsest import codec
-    from palimpsest.specs.data import TokensSpec
-    from palimpsest.tokens.build_tokens import build_tokens
-    spec = codec.decode(TokensSpec, spec, "spec")
-    sys.addaudithook(count)
-    build_tokens(spec, Path(corpus), Path(tokenizer), Path(out), workers)
-    print(changes)
+import json, sys
+from pathlib import Path
+from palimpsest import codec
+from palimpsest.specs.data import TokensSpec
+from palimpsest.tokens.build_tokens import build_tokens
+from support.killed_process import kill_at_change
+spec, corpus, tokenizer, out, limit, workers = json.loads(sys.argv[1])
+changes = kill_at_change(out, limit)
+build_tokens(codec.decode(TokensSpec, spec, "spec"), Path(corpus), Path(tokenizer), Path(out), workers)
+print(changes())
 """
 
 
@@ -205,9 +192,7 @@ def test_twenty_kills(tmp_path: Path, corpus: Path, trained: Path, spec: TokensS
     out, rng = tmp_path / "out", random.Random(workers)
 
     def run(limit: int) -> subprocess.CompletedProcess[str]:
-        arguments = json.dumps([encode(spec), str(corpus), str(trained), str(out), limit, workers])
-        command = [sys.executable, "-c", textwrap.dedent(PROGRAM), arguments]
-        return subprocess.run(command, capture_output=True, text=True)
+        return run_program(PROGRAM, encode(spec), str(corpus), str(trained), str(out), limit, workers)
 
     total, kills = int(run(0).stdout), 0
     assert content(out) == content(tmp_path / "whole") and total > 50

@@ -31,6 +31,8 @@ def build_raw(spec: RawSpec, out: Path, cache: Path) -> Manifest:
     for path in out.iterdir():
         if path.name not in sources and _is_source(path):
             shutil.rmtree(path)
+    for path in out.glob(".*.tmp"):  # of a killed run
+        path.unlink()
     states = {name: _build_source(spec, source, out / name, cache) for name, source in sources.items()}
     files = [out / name / file for name, state in states.items() for file in [*state.holds, SOURCE]]
     counts = {"sources": {name: state.counts for name, state in states.items()}}

@@ -87,7 +87,7 @@ class _LocalFiles:
 
 
 class _HubFiles:
-    """Every method raises DataError, which says what to do, and retries what may pass."""
+    """Every method retries failures that may pass, and raises DataError for others."""
 
     def __init__(self, name: str, revision: str) -> None:
         self.title = f"{name}@{revision[:12]}"

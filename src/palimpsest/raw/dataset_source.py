@@ -30,7 +30,7 @@ _WRONG_COLUMN_RECORDS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class FileRead:
-    """A file that was read, in the journal: what it contributed. ``whole`` is False where the quota ended it.
+    """A file in the journal, with what it contributed. ``whole`` is False where the quota ended it.
 
     ``texts`` counts the records with text; without any, ``keys`` are those of the first record.
     """

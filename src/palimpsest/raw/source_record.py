@@ -1,4 +1,4 @@
-"""The record of a raw source: source.json, which is written last and says what the folder of the source has."""
+"""The record of a raw source: source.json, which is written last and lists the files of the source."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def retained(offered: int, capacity: int, key: int) -> np.ndarray:
 
     Takes about 20 ns for each one offered, and memory for ``capacity`` and a chunk.
     """
-    held = np.empty(0, dtype=np.int64)
+    members = np.empty(0, dtype=np.int64)
     lowest = np.empty(0, dtype=np.uint64)
     for start in range(0, offered, _CHUNK):
         numbers = np.arange(start, min(start + _CHUNK, offered), dtype=np.int64)
@@ -29,8 +29,8 @@ def retained(offered: int, capacity: int, key: int) -> np.ndarray:
         if len(lowest) == capacity:
             enters = priorities < lowest.max()
             numbers, priorities = numbers[enters], priorities[enters]
-        held, lowest = np.concatenate([held, numbers]), np.concatenate([lowest, priorities])
+        members, lowest = np.concatenate([members, numbers]), np.concatenate([lowest, priorities])
         if len(lowest) > capacity:
             stays = np.argpartition(lowest, capacity - 1)[:capacity]
-            held, lowest = held[stays], lowest[stays]
-    return np.sort(held)
+            members, lowest = members[stays], lowest[stays]
+    return np.sort(members)

@@ -176,7 +176,7 @@ class Shard:
             raise IndexError(f"document {index} of {self.documents} in {self._bin}")
         start, length = int(self.offsets[index]) // self.dtype.itemsize, int(self.lengths[index])
         if not 0 <= start <= start + length <= self.token_count:
-            raise ArtifactError(f"{self._idx}: document {index} lies outside {self._bin.name}{_REMEDY}")
+            raise ArtifactError(f"{self._idx}: document {index} is outside {self._bin.name}{_REMEDY}")
         return self.tokens[start : start + length]
 
     @staticmethod

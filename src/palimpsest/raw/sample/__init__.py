@@ -1,6 +1,6 @@
-"""The built-in sample corpus: small worlds told in five languages by a seeded generator, with planted flaws.
+"""The built-in sample corpus: generated stories about small worlds in five languages, with planted flaws.
 
-It is for trying out and for tests, and scales to any size; nothing learnt on it is a research result.
+It is for tests and first runs, and scales to any size; nothing learnt on it is a research result.
 """
 
 from palimpsest.raw.sample.cloze_questions import cloze_questions

@@ -19,7 +19,7 @@ _WORDS_FOR_TWO_EDITS = 150
 _CHARACTERS_FOR_TWO_EDITS = 400
 
 
-def respaced(text: str, source: random.Random) -> str:
+def respaced(text: str, rng: random.Random) -> str:
     """The same words: byte-identical, or with other line ends or spaces."""
     changes: list[Callable[[str], str]] = [
         lambda same: same,
@@ -27,68 +27,65 @@ def respaced(text: str, source: random.Random) -> str:
         lambda same: same.replace("\n\n", " \n\n") + "\n",
         lambda same: "  " + same.replace("\n\n", "\n\n\n") + "\n\n",
     ]
-    return source.choice(changes)(text)
+    return rng.choice(changes)(text)
 
 
-def edited(language: Language, text: str, source: random.Random) -> str:
+def edited(language: Language, text: str, rng: random.Random) -> str:
     """The text with one or two words changed; five-word (Japanese: five-character) Jaccard stays at 0.85 or more."""
     japanese = language.code == "ja"
     words = list(
         re.finditer(r"(?<=[、。])[^\s、。「」]{3,10}(?=[、。])" if japanese else r"(?<= )[^\W\d_]+(?= )", text)
     )
     long = len(text) >= _CHARACTERS_FOR_TWO_EDITS if japanese else len(text.split()) >= _WORDS_FOR_TWO_EDITS
-    chosen = sorted(source.sample(words, source.randint(1, 2) if long else 1), key=lambda word: -word.start())
+    chosen = sorted(rng.sample(words, rng.randint(1, 2) if long else 1), key=lambda word: -word.start())
     for word in chosen:
-        new = source.choice([other[0] for other in words if other[0] != word[0]])
+        new = rng.choice([other[0] for other in words if other[0] != word[0]])
         text = text[: word.start()] + new + text[word.end() :]
     return text
 
 
-def junk(language: Language, source: random.Random, *purpose: object) -> str:
+def junk(language: Language, rng: random.Random, *purpose: object) -> str:
     """Text that a cleaning stage should throw away."""
-    kind = source.choice((_noise, _menu, _repeated, _lorem, _script, _symbols, _short))
-    return kind(language, source, story(language, *purpose))
+    kind = rng.choice((_noise, _menu, _repeated, _lorem, _script, _symbols, _short))
+    return kind(language, rng, story(language, *purpose))
 
 
-def _noise(language: Language, source: random.Random, _text: str) -> str:
-    words = (
-        "".join(source.choices(language.keyboard, k=source.randint(11, 26))) for _ in range(source.randint(40, 90))
-    )
+def _noise(language: Language, rng: random.Random, _text: str) -> str:
+    words = ("".join(rng.choices(language.keyboard, k=rng.randint(11, 26))) for _ in range(rng.randint(40, 90)))
     return " ".join(words)
 
 
-def _menu(language: Language, source: random.Random, _text: str) -> str:
-    lines = [" | ".join(source.sample(language.menu, source.randint(1, 3))) for _ in range(source.randint(15, 40))]
+def _menu(language: Language, rng: random.Random, _text: str) -> str:
+    lines = [" | ".join(rng.sample(language.menu, rng.randint(1, 3))) for _ in range(rng.randint(15, 40))]
     return "\n".join(lines)
 
 
-def _repeated(_language: Language, source: random.Random, text: str) -> str:
+def _repeated(_language: Language, rng: random.Random, text: str) -> str:
     sentence = re.split(r"(?<=[.。!?])", text)[0].strip()
-    return "\n".join([sentence] * source.randint(10, 30))
+    return "\n".join([sentence] * rng.randint(10, 30))
 
 
-def _lorem(_language: Language, source: random.Random, _text: str) -> str:
-    sentences = (" ".join(source.sample(_LOREM, 12)).capitalize() + "." for _ in range(source.randint(6, 14)))
+def _lorem(_language: Language, rng: random.Random, _text: str) -> str:
+    sentences = (" ".join(rng.sample(_LOREM, 12)).capitalize() + "." for _ in range(rng.randint(6, 14)))
     return "Lorem ipsum dolor sit amet. " + " ".join(sentences)
 
 
-def _script(language: Language, source: random.Random, _text: str) -> str:
+def _script(language: Language, rng: random.Random, _text: str) -> str:
     lines = [
-        f"function f{source.randint(10, 999)}(e) {{ var x{source.randint(10, 999)} = e.target.value; "
-        f"if (x > {source.randint(2, 99)}) {{ document.getElementById('{source.choice(_LOREM)}').hide(); }} }}"
-        for _ in range(source.randint(6, 16))
+        f"function f{rng.randint(10, 999)}(e) {{ var x{rng.randint(10, 999)} = e.target.value; "
+        f"if (x > {rng.randint(2, 99)}) {{ document.getElementById('{rng.choice(_LOREM)}').hide(); }} }}"
+        for _ in range(rng.randint(6, 16))
     ]
-    return "\n".join([f"<script type='text/javascript'> // {source.choice(language.menu)}", *lines, "</script>"])
+    return "\n".join([f"<script type='text/javascript'> // {rng.choice(language.menu)}", *lines, "</script>"])
 
 
-def _symbols(_language: Language, source: random.Random, text: str) -> str:
+def _symbols(_language: Language, rng: random.Random, text: str) -> str:
     words = text.split()[:60]
     return " ".join(
-        f"{word[:8]} {''.join(source.choices(_SYMBOLS, k=source.randint(3, 9)))} {source.randint(1, 9999)} # …"
-        for word in words
+        f"{word[:8]} {''.join(rng.choices(_SYMBOLS, k=rng.randint(3, 9)))} {rng.randint(1, 9999)} # …" for word in words
     )
 
 
-def _short(_language: Language, source: random.Random, text: str) -> str:
+def _short(_language: Language, rng: random.Random, text: str) -> str:
     sentences = re.split(r"(?<=[.。!?]) ?", text.split("\n\n")[-1])
-    return source.choice([sentence for sentence in sentences if sentence] or [text[:30]])
+    return rng.choice([sentence for sentence in sentences if sentence] or [text[:30]])

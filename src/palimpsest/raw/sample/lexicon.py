@@ -1,7 +1,7 @@
 """Read a language file: its words with all the forms that are needed, its scenes and its facts.
 
 A table of words lists its entries by class (gender, elision …); the paradigm of that class spells out the forms, so
-that no form is guessed. A scene is a list of steps, a step a list of templates of which one is told; ``-`` is silence.
+that no form is guessed. A scene is a list of steps, a step a list of templates of which one is used; ``-`` is none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 from palimpsest.raw.sample.template import Entry, Template, compile_template
 
 LANGUAGES = ("en", "fr", "de", "ar", "ja")
-# What is told of a person; each relation takes its words from the table of the same name.
+# What a story states of a person; each relation has its words in the table of the same name.
 RELATIONS = ("trade", "town", "colour", "animal", "food", "drink", "thing", "hobby")
 
 Step = tuple[Template | None, ...]
@@ -25,7 +25,7 @@ Step = tuple[Template | None, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """How a relation of person ``p`` is stated, and asked: (beginning of a sentence, what completes it)."""
+    """How a relation of person ``p`` is stated, and asked for: (beginning of a sentence, its completion)."""
 
     statements: tuple[Template, ...]
     questions: tuple[tuple[Template, Template], ...]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from palimpsest.raw.sample.flaws import edited, junk, respaced
 from palimpsest.raw.sample.lexicon import LANGUAGES, language
 from palimpsest.raw.sample.story import story
-from palimpsest.raw.sample.world import rng
+from palimpsest.raw.sample.world import seeded_random
 
 # Thousandths of the stream that are not clean.
 _SHARES = {"exact_duplicate": 30, "near_duplicate": 30, "junk": 40, "wrong_language": 20}
@@ -36,20 +36,20 @@ def sample_documents(language_code: str, count: int, seed: int) -> Iterator[Samp
 
 
 def _document(code: str, seed: int, index: int) -> SampleDocument:
-    lang, source = language(code), rng(seed, code, "flaw", index)
+    lang, rng = language(code), seeded_random(seed, code, "flaw", index)
     name, truth = _name(code, index), _truth(code, seed, index)
     if truth == "clean":
         return SampleDocument(id=name, text=_clean(code, seed, index), truth=truth)
     if truth == "junk":
-        return SampleDocument(id=name, text=junk(lang, source, seed, "junk", index), truth=truth)
+        return SampleDocument(id=name, text=junk(lang, rng, seed, "junk", index), truth=truth)
     if truth == "wrong_language":
-        other = source.choice([known for known in LANGUAGES if known != code])
+        other = rng.choice([known for known in LANGUAGES if known != code])
         return SampleDocument(id=name, text=story(language(other), seed, code, "wrong", index), truth=truth, of=other)
-    original = source.randrange(index)
+    original = rng.randrange(index)
     while _truth(code, seed, original) != "clean":
         original -= 1
     text = _clean(code, seed, original)
-    changed = respaced(text, source) if truth == "exact_duplicate" else edited(lang, text, source)
+    changed = respaced(text, rng) if truth == "exact_duplicate" else edited(lang, text, rng)
     return SampleDocument(id=name, text=changed, truth=truth, of=_name(code, original))
 
 
@@ -63,5 +63,5 @@ def _name(code: str, index: int) -> str:
 
 def _truth(code: str, seed: int, index: int) -> str:
     """The first document is clean, so that every duplicate has an original before it."""
-    place = rng(seed, code, "truth", index).randrange(1000)
-    return _KINDS[place] if index and place < len(_KINDS) else "clean"
+    draw = seeded_random(seed, code, "truth", index).randrange(1000)
+    return _KINDS[draw] if index and draw < len(_KINDS) else "clean"

@@ -1,4 +1,4 @@
-"""The world model: four people, what is true of each of them, and the scope in which a scene is told.
+"""The world model: four people, the facts about each of them, and the words that the templates of a scene can use.
 
 Worlds have the same structure in every language and nothing else in common.
 """
@@ -16,15 +16,15 @@ from palimpsest.raw.sample.template import Entry
 ROLES = ("a", "b", "c", "d")
 
 
-def rng(*purpose: object) -> random.Random:
-    """A generator that depends on ``purpose`` alone, alike on every machine and in every process."""
+def seeded_random(*purpose: object) -> random.Random:
+    """A random generator that depends on ``purpose`` alone, equal on every machine and in every process."""
     digest = hashlib.sha256("/".join(map(str, purpose)).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Person:
-    """A name and what is true of its bearer, by relation."""
+    """A name, and the facts about this person by relation."""
 
     name: Entry
     facts: Mapping[str, Entry]
@@ -37,9 +37,9 @@ class World:
     cast: tuple[Person, ...]
 
 
-def make_world(language: Language, source: random.Random) -> World:
-    """Draw a world from ``source``."""
-    drawn = {key: source.sample(language.tables[key], len(ROLES)) for key in ("name", *RELATIONS)}
+def make_world(language: Language, rng: random.Random) -> World:
+    """Draw a world from ``rng``."""
+    drawn = {key: rng.sample(language.tables[key], len(ROLES)) for key in ("name", *RELATIONS)}
     return World(
         cast=tuple(
             Person(name=drawn["name"][i], facts={relation: drawn[relation][i] for relation in RELATIONS})
@@ -49,13 +49,13 @@ def make_world(language: Language, source: random.Random) -> World:
 
 
 class SceneScope:
-    """The words of one scene: people by role, ``a.thing`` for what is true of them, all others drawn when first asked.
+    """The words of one scene: people by role, ``a.thing`` for facts about them; others are drawn at their first use.
 
     ``place``, ``place2``, ``place3`` are different words of the table ``place``; ``ab`` has the gender of the pair.
     """
 
-    def __init__(self, language: Language, source: random.Random, people: Mapping[str, Person]) -> None:
-        self._tables, self._random = language.tables, source.random
+    def __init__(self, language: Language, rng: random.Random, people: Mapping[str, Person]) -> None:
+        self._tables, self._random = language.tables, rng.random
         self._bound: dict[str, Entry] = {}
         for role, person in people.items():
             self._bound[role] = person.name
