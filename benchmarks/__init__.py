@@ -1,8 +1,7 @@
-"""Speed and memory, each beside a peer or the physical limit in one run: ``python -m benchmarks.NAME``.
+"""Speed and memory, each measured beside a peer or the physical limit in one run: ``python -m benchmarks.NAME``.
 
 A benchmark prints its measurements and, as its last line, one JSON object: ``name``, ``peer`` (what it is measured
-against), ``n`` (how often) and ``ratios`` (a number by name). Machines are noisy and shared, so that ratios are quoted,
-never seconds.
+against), ``n`` (how often) and ``ratios`` (a number by name). Machines are noisy: quote ratios, never seconds.
 """
 
 import json
@@ -10,6 +9,6 @@ import sys
 
 
 def conclude(name: str, peer: str, n: int, ratios: dict[str, float]) -> None:
-    """Print the last line."""
+    """Print the conclusion."""
     rounded = {key: round(value, 6) for key, value in ratios.items()}
     sys.stdout.write(json.dumps({"name": name, "peer": peer, "n": n, "ratios": rounded}) + "\n")

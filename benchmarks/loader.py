@@ -1,9 +1,10 @@
-"""The loader beside the appetite of a GPU: tokens a second of whole batches over what one H200 would train on.
+"""The loader beside the demand of a GPU: tokens a second of whole batches over what one H200 would train on.
 
 The need is arithmetic: 989 TFLOP/s (bf16, dense) at 50 % MFU over the training FLOPs of a token of the 560M preset with
 the Llama-3 vocabulary at a context of 2048 (model/flops.py). The batches are those of a second stage, 25 % replayed,
 4096 sequences each, int32 shards, read one after another from files in a temporary folder that the page cache can hold;
-``cold`` is the same with the kernel asked to drop them before every batch, so that it measures the disk. One thread.
+``cold`` is the same after the kernel was asked to drop their pages before every batch, so it measures the disk. One
+thread.
 """
 
 import argparse
@@ -12,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from transformers import LlamaConfig
 
@@ -35,11 +35,15 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=3, help="of shards, both languages together")
     parser.add_argument("--batch-size", type=int, default=4096)
     parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--folder", type=Path, help="where the shards are written for the while; default: the system's")
+    parser.add_argument(
+        "--folder", type=Path, help="where the shards are written meanwhile; default: the system's temporary folder"
+    )
     options = parser.parse_args()
-    flops = training_flops_per_token(config("560M"), CONTEXT)
+    flops = training_flops_per_token(_config_560m(), CONTEXT)
     need = H200_FLOPS * MFU / flops
-    print(f"560M: {flops:,} FLOPs a token; an H200 at {MFU:.0%} of {H200_FLOPS:.3g} FLOP/s takes {need:,.0f} tokens/s")
+    print(
+        f"560M: {flops:,} FLOPs a token; an H200 at {MFU:.0%} of {H200_FLOPS:.3g} FLOP/s trains on {need:,.0f} tokens/s"
+    )
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         batches = _batches(folder, options.gigabytes / 2, options.batch_size)
@@ -47,9 +51,9 @@ def main() -> None:
         touch(folder)
         speeds = {"warm": list(_speeds(batches, repeats, lambda: None))}
         speeds["cold"] = list(_speeds(batches, repeats, lambda: drop(folder)))
-    for state, of in speeds.items():
-        print(f"{state}: {statistics.median(of):,.0f} tokens/s, {min(of):,.0f} to {max(of):,.0f}")
-    ratios = {state: statistics.median(of) / need for state, of in speeds.items()}
+    for state, rates in speeds.items():
+        print(f"{state}: {statistics.median(rates):,.0f} tokens/s, {min(rates):,.0f} to {max(rates):,.0f}")
+    ratios = {state: statistics.median(rates) / need for state, rates in speeds.items()}
     peer = f"one H200 at {MFU:.0%} MFU of the 560M preset, {need:,.0f} tokens/s"
     conclude(
         "loader",
@@ -59,9 +63,9 @@ def main() -> None:
     )
 
 
-def config(preset: str) -> Any:
-    """The shape of a preset with the Llama-3 vocabulary, without weights."""
-    shape = Model(preset=preset).sizes
+def _config_560m() -> LlamaConfig:
+    """The shape of the 560M preset with the Llama-3 vocabulary."""
+    shape = Model(preset="560M").sizes
     return LlamaConfig(
         vocab_size=VOCABULARY,
         hidden_size=shape["width"],
@@ -72,7 +76,7 @@ def config(preset: str) -> Any:
 
 
 def _batches(folder: Path, gigabytes: float, batch_size: int) -> Batches:
-    """Those of a second stage that goes once through ``gigabytes`` of its language and of the one before."""
+    """The batches of a second stage that reads ``gigabytes`` of its language once, with as much of the one before."""
     tokens = {language: token_folder(folder / language, gigabytes, VOCABULARY) for language in LANGUAGES}
     steps = int(gigabytes * 1e9 / 4 / CONTEXT) // batch_size
     train = {"steps": steps, "batch_size": batch_size, "context_length": CONTEXT}

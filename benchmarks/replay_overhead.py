@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=400)
     parser.add_argument("--gigabytes", type=float, default=1)
     options = parser.parse_args()
-    training = Training(options.preset, options.context_length)
+    training = Training(Model(preset=options.preset), options.context_length)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tokens = {
@@ -69,8 +69,8 @@ def _batches(folder: Path, tokens: dict[str, Path], rate: float, train: dict[str
 class Training:
     """A model, and a step of training with its time."""
 
-    def __init__(self, preset: str, context_length: int) -> None:
-        shape = Model(preset=preset).sizes | {"tie_embeddings": False}
+    def __init__(self, model: Model, context_length: int) -> None:
+        shape = model.sizes | {"tie_embeddings": False}
         self._model = random_llama(llama_config(shape, context_length=context_length, vocab_size=_VOCABULARY), 0, 0)
         self._optimizer = torch.optim.AdamW(self._model.parameters(), fused=True)
 

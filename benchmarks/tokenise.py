@@ -1,7 +1,7 @@
 """The tokens stage beside its engine: shards read, encoded and written, over ``encode_batch_fast`` on text in memory.
 
-Same text, tokenizer and cores, in turn. The folder of text (``--text``, else ``PALIMPSEST_TEXT``) has .jsonl.zst files,
-in itself or in train/; the documents become a corpus as they are, without cleaning.
+Same text, tokenizer and cores, alternating. The folder of text (``--text``, else ``PALIMPSEST_TEXT``) has .jsonl.zst
+files, in itself or in train/; the documents become a corpus as they are, without cleaning.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What the benchmarks of training read: shards of noise, a tokenizer without a meaning, resolved params."""
+"""Inputs of the benchmarks of training: shards of noise, a tokenizer of numbered words, default lineages."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def token_folder(folder: Path, gigabytes: float, vocabulary: int) -> Path:
 
 
 def close(folder: Path, vocabulary: int) -> Path:
-    """Write the manifest of a folder of shards. What nobody checks here is not hashed: it may be 200 GB of zeros."""
+    """Write the manifest of a folder of shards, without hashes: it may be 200 GB of zeros, and nothing checks it."""
     with patch("palimpsest.artifact.file_digest", lambda path: path.name):
         write_manifest(
             folder,
@@ -75,9 +75,9 @@ def tokenizer(folder: Path, vocabulary: int) -> Path:
     words = {"<|endoftext|>": 0} | {f"w{entry}": entry for entry in range(1, vocabulary)}
     Tokenizer(WordLevel(words, unk_token="<|endoftext|>")).save(str(folder / "tokenizer.json"))
     np.save(folder / "token_bytes.npy", np.ones(vocabulary, np.int32))
-    made = [folder / "tokenizer.json", folder / "token_bytes.npy"]
+    files = [folder / "tokenizer.json", folder / "token_bytes.npy"]
     counts: dict[str, Any] = {"vocab_size": vocabulary, "end_of_text": 0, "fertility": {}}
-    write_manifest(folder, stage="tokenizer", params={}, inputs={}, files=made, counts=counts)
+    write_manifest(folder, stage="tokenizer", params={}, inputs={}, files=files, counts=counts)
     return folder
 
 
@@ -98,7 +98,7 @@ def touch(folder: Path) -> None:
 
 
 def prepare(folder: Path, stage: Lineage, tokens: dict[str, Path], vocabulary: int) -> list[str]:
-    """Make what a stage reads besides its tokens, in ``folder``, where it is not there; the arguments that train it."""
+    """Build what a stage reads besides its tokens in ``folder``, unless it exists; the arguments that train it."""
     if not (folder / "tokenizer").exists():
         root = next(iter(stage))
         init_model.build(legacy_specs.init(root.initial), tokenizer(folder / "tokenizer", vocabulary), folder / "init")
@@ -113,7 +113,7 @@ def prepare(folder: Path, stage: Lineage, tokens: dict[str, Path], vocabulary: i
     return arguments
 
 
-# Trains by the command line, and prints when every optimiser step ended, whatever the loop does between.
+# Records when every optimiser step ended, for a program that trains and prints these times.
 HOOK = """
 import json, sys, time
 import torch
@@ -135,7 +135,7 @@ def seconds_a_step(program: str, arguments: list[str], warm: int) -> float:
 
 
 def step_seconds(program: str, arguments: list[str], warm: int) -> list[float]:
-    """Of each step but the first ``warm`` ones, of a process that runs HOOK and ``program``."""
+    """The seconds of each step after the first ``warm`` ones, of a process that runs HOOK and ``program``."""
     done = subprocess.run([sys.executable, "-c", HOOK + program, *arguments], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
