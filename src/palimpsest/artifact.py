@@ -1,8 +1,8 @@
-"""What every stage leaves behind: a folder of files and one manifest.json, written last.
+"""Artifacts: the output folder of a stage, with its manifest.json, which is written last.
 
-Stages meet only through these folders. The manifest lists what shaped the folder (``params``), the hashes of
-the manifests that it was made from (``inputs``), its files with size and xxh3-128, and counts. It holds no
-clock, host name or absolute path, so equal work gives equal bytes. A folder without a manifest does not exist.
+Stages meet only through these folders. The manifest lists what shaped the folder (``params``), the hashes of its
+inputs' manifests (``inputs``), its files with size and xxh3-128, and counts. It has no clock, host name or absolute
+path, so equal work gives equal bytes. A folder without a manifest does not exist for other stages.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CHUNK = 1 << 22
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one byte string that stands for a JSON value: sorted keys, no spaces, UTF-8."""
+    """The canonical form of a JSON value: sorted keys, no spaces, UTF-8."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -46,7 +46,7 @@ def file_digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at ``path`` whole, when the block ends, or not at all."""
+    """A binary file that appears at ``path`` complete, when the block ends, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -61,7 +61,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def sync(path: Path) -> None:
-    """Make what was written to a file, or the renames inside a folder, survive a power cut."""
+    """Make the contents of a file, or the renames inside a folder, survive a power failure."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -88,7 +88,7 @@ def read_json(path: Path) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The contents of a manifest.json, and where it was read."""
+    """The contents of a manifest.json, and its folder."""
 
     folder: Path
     stage: str
@@ -99,12 +99,12 @@ class Manifest:
     digest: str
 
     def check(self, *names: str) -> None:
-        """Raises ArtifactError where a file is not what was written, though it has the size."""
+        """Raise ArtifactError if the contents of a file are not those that were written."""
         for name in names:
             if file_digest(self.folder / name) != self.files[name]["xxh3_128"]:
                 raise ArtifactError(
-                    f"{self.folder / name}: is damaged: its hash is not that of {self.folder / MANIFEST}; delete both "
-                    "and rerun, or get them back by `dvc checkout`"
+                    f"{self.folder / name}: is corrupt: its hash is not that in {self.folder / MANIFEST}; delete both and "
+                    "rerun, or restore them with `dvc checkout`"
                 )
 
     def paths(self, prefix: str = "", suffix: str = "") -> list[Path]:
@@ -121,7 +121,7 @@ def write_manifest(
     files: Iterable[Path],
     counts: Mapping[str, Any],
 ) -> Manifest:
-    """Close a folder: hash its ``files`` and write manifest.json. ``inputs`` go in by role, as their hashes."""
+    """Complete a folder: hash its ``files`` and write manifest.json. ``inputs``: role → manifest."""
     listed = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "xxh3_128": file_digest(path)}
         for path in files
@@ -140,9 +140,9 @@ def write_manifest(
 
 
 def read_manifest(folder: Path, stage: str) -> Manifest:
-    """Open a finished folder of ``stage``; every listed file must be there with its size.
+    """Read the manifest of a finished folder of ``stage``; every listed file must exist with its size.
 
-    Raises ArtifactError when the manifest is missing, of another stage or version, or names a file that is not there.
+    Raises ArtifactError if the manifest is missing, of another stage or version, or lists a file that is missing.
     """
     path = folder / MANIFEST
     value = read_json(path)

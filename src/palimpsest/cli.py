@@ -186,7 +186,7 @@ def _by_language(folders: list[Path]) -> dict[str, Path]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="palimpsest", description=__doc__.split("\n")[0])
-    parser.add_argument("--label", help="a name to put before every line of the log")
+    parser.add_argument("--label", help="prefix of every line of the log")
     commands = parser.add_subparsers(required=True, metavar="stage")
 
     def stage(name: str, run: Any, summary: str, *, spec: bool = True) -> argparse.ArgumentParser:
@@ -202,7 +202,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = stage("raw", _raw, "generate, inventory or download a language's documents")
     folder(command, "out")
-    command = stage("corpus", _corpus, "clean and deduplicate them")
+    command = stage("corpus", _corpus, "clean and deduplicate a language's documents")
     folder(command, "raw", "out")
     command.add_argument("--workers", type=int, default=1)
     command = stage("tokenizer", _tokenizer, "train the tokenizer")
@@ -211,27 +211,27 @@ def _parser() -> argparse.ArgumentParser:
     command = stage("tokens", _tokens, "encode a language into shards")
     folder(command, "corpus", "tokenizer", "out")
     command.add_argument("--workers", type=int, default=1)
-    command = stage("replay", _replay, "plan what a stage may replay")
+    command = stage("replay", _replay, "plan the replay pool of a stage")
     folder(command, "tokens", nargs="+")
     folder(command, "out")
-    command = stage("init", _init, "make the initial model")
+    command = stage("init", _init, "build the initial model")
     folder(command, "tokenizer", "out")
-    command = stage("train", _train, "train one stage; goes on from its last checkpoint")
+    command = stage("train", _train, "train one stage; resumes from its last checkpoint")
     folder(command, "parent", "tokenizer", "out")
     folder(command, "tokens", nargs="+")
     folder(command, "pool", required=False)
     command.add_argument(
-        "--discard-checkpoints", action="store_true", help="remove those of a training on other data or params"
+        "--discard-checkpoints", action="store_true", help="remove checkpoints of a training on other data or params"
     )
     command = stage("evaluate", _evaluate, "a checkpoint's held-out loss on every language")
     folder(command, "parent", "tokenizer", "out")
     folder(command, "tokens", nargs="+")
-    command = stage("tasks", _tasks, "a checkpoint's answers to zero-shot tasks")
+    command = stage("tasks", _tasks, "a checkpoint's scores on zero-shot tasks")
     folder(command, "parent", "out")
     folder(command, "raw", required=False, nargs="*", default=[])
     stage("gather", _gather, "write results/eval_all.json and the tables beside it")
     stage("sweep", _sweep, "write results/sweep.json")
-    command = stage("scaling", _scaling, "fit laws of size to results/sweep.json", spec=False)
+    command = stage("scaling", _scaling, "fit scaling laws to results/sweep.json", spec=False)
     folder(command, "sweep", "out")
     command = stage("report", _report, "write the HTML page", spec=False)
     folder(command, "eval-all", "curves", "alignment", "scaling", "out")
@@ -240,13 +240,13 @@ def _parser() -> argparse.ArgumentParser:
     folder(command, "eval-all", required=False, default=Path("results/eval_all.json"))
     command = stage("check", _check, "validate a params file", spec=False)
     command.add_argument("params", type=Path, nargs="?", default=Path("params.yaml"))
-    command = stage("plan", _plan, "print tokens, FLOPs, hours and disk that a params file asks for", spec=False)
+    command = stage("plan", _plan, "print the tokens, FLOPs, hours and disk that a params file needs", spec=False)
     command.add_argument("params", type=Path, nargs="?", default=Path("params.yaml"))
-    command.add_argument("--gpu", default="H100", help="kind of accelerator (H100)")
-    command.add_argument("--gpus", type=int, help="how many of them (as many as one training takes)")
-    command.add_argument("--mfu", type=float, default=0.4, help="share of its peak that training uses (0.4)")
-    command.add_argument("--disk", type=Path, default=Path(), help="folder on the disk to check (this one)")
-    command.add_argument("--json", action="store_true", help="the same as JSON")
+    command.add_argument("--gpu", default="H100", help="type of accelerator (H100)")
+    command.add_argument("--gpus", type=int, help="number of accelerators (as many as one training uses)")
+    command.add_argument("--mfu", type=float, default=0.4, help="model FLOPs utilisation of training (0.4)")
+    command.add_argument("--disk", type=Path, default=Path(), help="folder on the disk to check (the current one)")
+    command.add_argument("--json", action="store_true", help="print JSON")
     stage("reference", _reference, "print docs/params.md", spec=False)
     return parser
 

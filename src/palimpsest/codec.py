@@ -1,7 +1,7 @@
 """Frozen dataclasses as JSON and back: one writer, one strict reader, and the identity that fingerprints are made of.
 
 Supported field types: str, int, float, bool, None, Decimal (a JSON string), Literal, unions of those, tuples and
-lists, mappings with str or int keys, nested dataclasses, and unions of dataclasses told apart by a Literal field
+lists, mappings with str or int keys, nested dataclasses, and unions of dataclasses distinguished by a Literal field
 ``kind``. A field declared with ``not_identity`` is written and read, but takes no part in ``identity``.
 """
 

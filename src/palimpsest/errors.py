@@ -1,4 +1,4 @@
-"""The errors that a user can meet. Each message says what was found, what was expected and how to mend it."""
+"""The errors that a user can meet. Each message says what was found, what was expected and how to fix it."""
 
 
 class PalimpsestError(Exception):
@@ -10,16 +10,16 @@ class ParamsError(PalimpsestError):
 
 
 class DataError(PalimpsestError):
-    """A source or corpus file cannot be read, or holds nothing that can be used."""
+    """A source or corpus file cannot be read, or has no usable contents."""
 
 
 class ArtifactError(PalimpsestError):
-    """A folder that a stage should have written is missing, half-written or of another format."""
+    """A folder that a stage should have written is missing, incomplete or of another format."""
 
 
 class PlanError(PalimpsestError):
-    """What params.yaml asks for cannot be done here: too little disk, or too few accelerators."""
+    """The experiment in params.yaml does not fit this machine: too little disk, or too few accelerators."""
 
 
 class TrainingError(PalimpsestError):
-    """Training cannot go on: the loss is not finite, or a checkpoint does not belong to this run."""
+    """Training cannot continue: the loss is not finite, or a checkpoint does not belong to this run."""

@@ -1,4 +1,4 @@
-"""The file types of sources, told by the endings of file names: what each is called and how it is compressed.
+"""The file types of sources: the format and compression that the ending of a file name denotes.
 
 The one table that downloading, reading and planning look at. Whether a file's first bytes agree with its name is
 checked where it is read.

@@ -14,7 +14,7 @@ _DIGITS = 16
 
 
 def write_spec(stage: str, spec: Any, folder: Path) -> str:
-    """Write ``folder``/{name}.json unless it is there with these contents; returns its name, {stage}-{hash}.
+    """Write ``folder``/{name}.json unless it exists with these contents; returns its name, {stage}-{hash}.
 
     The hash is of the spec's identity, so it is what a rule lists among its params: an option that shapes nothing, such
     as the interval of checkpoints, changes the file and not its name. The file appears whole; it is not fsynced, since

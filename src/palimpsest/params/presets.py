@@ -39,7 +39,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "files": "data/{script}/train/*.parquet",
         "licence": "odc-by",
     },
-    # OSCAR 23.01: gated, so that HF_TOKEN is needed and access asked for. No commit of it was found in public, hence no
+    # OSCAR 23.01: gated, so it needs access and HF_TOKEN. No commit of it was found in public, hence no
     # revision here. Its ids are nested (warc_headers), so that documents are named by file and line.
     "oscar": {
         "dataset": "oscar-corpus/OSCAR-2301",

@@ -56,7 +56,7 @@ class OwnStage:
 
 @dataclass(frozen=True, kw_only=True)
 class PoolPlan:
-    """The contents of pool.json. ``own`` is there for the scope ``seen`` alone."""
+    """The contents of pool.json. ``own`` exists only with the scope ``seen``."""
 
     scope: Scope
     seed: int

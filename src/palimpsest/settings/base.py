@@ -26,7 +26,7 @@ class Settings:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """Strict for scalars, while a mapping may stand for a dataclass and a list for a tuple, as YAML has them."""
+        """Strict for scalars, but a mapping is accepted for a dataclass and a list for a tuple, as YAML has them."""
         return _accept_yaml(handler(source))
 
 
@@ -45,7 +45,7 @@ def required(doc: str, *, identity: bool = True) -> Any:
 
 
 def computed(doc: str) -> Any:
-    """A field that params.yaml cannot set: what reading it found out. It shapes no output."""
+    """A field that params.yaml cannot set, computed while it is read. It shapes no output."""
     return not_identity(default=None, metadata={DOC: doc, COMPUTED: True})
 
 
@@ -109,7 +109,7 @@ def _accept_yaml(schema: Any) -> Any:
 
 
 def expand(path: str) -> str:
-    """A path with ~ and ${VARIABLES} filled in; params and specs keep it unexpanded, so that a move reruns nothing."""
+    """A path with ~ and ${VARIABLES} expanded; params and specs have it unexpanded, so that a move reruns nothing."""
     return os.path.expanduser(os.path.expandvars(path))
 
 

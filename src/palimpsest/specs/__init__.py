@@ -1,4 +1,4 @@
-"""What each stage is told to do, as frozen dataclasses that travel as JSON files.
+"""The specs of the stages: frozen dataclasses that travel as JSON files.
 
 A spec holds every input of a stage's output except the contents of its input folders. Its identity (codec.identity)
 decides whether a finished output is up to date; ``revision`` is part of it and is raised when the output of a stage
