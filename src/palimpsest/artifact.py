@@ -103,8 +103,8 @@ class Manifest:
         for name in names:
             if file_digest(self.folder / name) != self.files[name]["xxh3_128"]:
                 raise ArtifactError(
-                    f"{self.folder / name}: is corrupt: its hash is not that in {self.folder / MANIFEST}; delete both and "
-                    "rerun, or restore them with `dvc checkout`"
+                    f"{self.folder / name}: is corrupt: its hash is not that in {self.folder / MANIFEST}; delete both "
+                    "and rerun, or restore them with `dvc checkout`"
                 )
 
     def paths(self, prefix: str = "", suffix: str = "") -> list[Path]:
