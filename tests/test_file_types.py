@@ -1,8 +1,8 @@
-"""File types by the endings of names."""
+"""File types by the extensions of names."""
 
 import pytest
 
-from palimpsest.file_types import Compression, FileType, Format, compression, endings, file_type
+from palimpsest.file_types import Compression, FileType, Format, compression, extensions, file_type
 
 
 @pytest.mark.parametrize(
@@ -30,5 +30,5 @@ def test_compression_is_told_without_a_format() -> None:
 
 
 def test_a_message_lists_the_endings_of_its_formats() -> None:
-    assert endings(Format.WARC) == ".warc, .wet (or these with .gz, .zst, .zstd)"
-    assert endings(Format.PARQUET, Format.TEXT) == ".text, .txt (or these with .gz, .zst, .zstd), .parquet"
+    assert extensions(Format.WARC) == ".warc, .wet (or these with .gz, .zst, .zstd)"
+    assert extensions(Format.PARQUET, Format.TEXT) == ".text, .txt (or these with .gz, .zst, .zstd), .parquet"

@@ -1,7 +1,6 @@
-"""The file types of sources: the format and compression that the ending of a file name denotes.
+"""The file types of sources, by file extension: the one table that downloading, reading and planning use.
 
-The one table that downloading, reading and planning look at. Whether a file's first bytes agree with its name is
-checked where it is read.
+Whether the first bytes of a file agree with its extension is checked where it is read.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ class Format(StrEnum):
     """What a file holds once it is decompressed."""
 
     JSON_LINES = "JSON Lines"
-    # One record a line in datasets of the hub; elsewhere such a file is mostly one document, and is not read.
+    # One record a line in datasets on the hub; elsewhere such a file is mostly one document, and is not read.
     JSON = "JSON"
     TEXT = "text"
     PARQUET = "Parquet"
@@ -22,7 +21,7 @@ class Format(StrEnum):
 
 
 class Compression(StrEnum):
-    """How a whole file is compressed. Parquet compresses its own pages instead."""
+    """How a file is compressed as a whole. Parquet compresses its own pages instead."""
 
     GZIP = "gzip"
     ZSTD = "zstd"
@@ -50,10 +49,10 @@ class FileType:
 
 
 def file_type(name: str) -> FileType | None:
-    """The type of a file by its name; None for an unknown ending, and for Parquet compressed as a whole."""
+    """The type of a file by its name; None for an unknown extension, and for Parquet that is compressed again."""
     stem, packed = _split(name)
-    for ending, format in _FORMATS.items():
-        if stem.endswith(ending):
+    for extension, format in _FORMATS.items():
+        if stem.endswith(extension):
             return None if packed and format is Format.PARQUET else FileType(format, packed)
     return None
 
@@ -63,15 +62,15 @@ def compression(name: str) -> Compression | None:
     return _split(name)[1]
 
 
-def endings(*formats: Format) -> str:
-    """The endings of some formats, for a message."""
-    single = [ending for ending, format in _FORMATS.items() if format in formats and format is not Format.PARQUET]
+def extensions(*formats: Format) -> str:
+    """The extensions of some formats, for an error message."""
+    single = [extension for extension, format in _FORMATS.items() if format in formats and format is not Format.PARQUET]
     listed = f"{', '.join(sorted(single))} (or these with {', '.join(_COMPRESSIONS)})"
     return f"{listed}, .parquet" if Format.PARQUET in formats else listed
 
 
 def _split(name: str) -> tuple[str, Compression | None]:
-    for ending, kind in _COMPRESSIONS.items():
-        if name.endswith(ending):
-            return name.removesuffix(ending), kind
+    for extension, compression in _COMPRESSIONS.items():
+        if name.endswith(extension):
+            return name.removesuffix(extension), compression
     return name, None

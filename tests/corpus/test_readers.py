@@ -103,7 +103,7 @@ def test_one_bad_string_does_not_end_a_parquet_file(stage: CorpusStage) -> None:
         ("a.jsonl.gz", lambda data: gzip.compress(data)[:-9], "cut short at byte"),
         ("a.jsonl.zst", lambda data: data, "holds no zstd data at byte 0"),
         ("a.jsonl.gz", lambda _: b"", "cut short at byte 0"),
-        ("a.parquet", lambda _: parquet({"text": ["x"]})[:-30], "not a whole Parquet file"),
+        ("a.parquet", lambda _: parquet({"text": ["x"]})[:-30], "not a complete Parquet file"),
         ("a.parquet", lambda _: parquet({"body": ["x"]}), "no column 'text' for the text; it has body"),
         ("a.parquet", lambda _: parquet({"text": [1]}), "holds int64"),
         ("a.csv", lambda data: data, "expected a name ending in one of .jsonl"),

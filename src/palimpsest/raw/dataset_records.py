@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from palimpsest.errors import DataError
-from palimpsest.file_types import Format, endings, file_type
+from palimpsest.file_types import Format, extensions, file_type
 from palimpsest.raw.decompress import decompressed
 
 # More than cleaning accepts as one record: of a longer line this much is written, which cleaning drops as too long.
@@ -38,7 +38,7 @@ def read_records(file: BinaryIO, name: str, text: str, id_key: str, statistics: 
     found = file_type(name)
     if found is None or found.format not in _FORMATS:
         raise DataError(
-            f"{name}: unknown file type; names of a dataset's files must end in {endings(*_FORMATS)}; "
+            f"{name}: unknown file type; names of a dataset's files must end in {extensions(*_FORMATS)}; "
             "set the source's files to such a glob"
         )
     read = _parquet if found.format is Format.PARQUET else _json_lines

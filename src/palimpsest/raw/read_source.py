@@ -11,7 +11,7 @@ import orjson
 from palimpsest import codec
 from palimpsest.artifact import write_json
 from palimpsest.errors import DataError
-from palimpsest.file_types import Format, endings, file_type
+from palimpsest.file_types import Format, extensions, file_type
 from palimpsest.raw import parts, sample
 from palimpsest.raw.dataset_source import dataset_outputs, read_dataset
 from palimpsest.raw.download import download_files, file_names
@@ -98,6 +98,6 @@ def _check_warc(names: Iterable[str], source: AnySource) -> None:
         found = file_type(name)
         if found is None or found.format is not Format.WARC:
             raise DataError(
-                f"{name}: source {source.name!r} is of kind warc, whose files must end in {endings(Format.WARC)}; "
+                f"{name}: source {source.name!r} is of kind warc, whose files must end in {extensions(Format.WARC)}; "
                 "narrow its path, name the file so, or use kind local or http for other forms"
             )

@@ -18,7 +18,7 @@ from palimpsest.corpus.deduplication import kernels
 from palimpsest.corpus.deduplication.shingles import character_tables, code_points, is_spaced
 from palimpsest.corpus.reading.read_file import read_file
 from palimpsest.errors import DataError
-from palimpsest.file_types import Format, endings, file_type
+from palimpsest.file_types import Format, extensions, file_type
 
 Hashes = NDArray[np.uint64]
 # At least so many bits of the filter for each known hash: one n-gram in 16 or fewer is looked up in vain.
@@ -72,7 +72,7 @@ def _texts(path: Path) -> Iterator[list[str]]:
     """The string values of a file, in lists for a few MiB of it."""
     found = file_type(path.name)
     if found is None or found.format is not Format.JSON_LINES:
-        raise DataError(f"{path}: expected an evaluation set whose name ends in {endings(Format.JSON_LINES)}")
+        raise DataError(f"{path}: expected an evaluation set whose name ends in {extensions(Format.JSON_LINES)}")
     for batch in read_file(path, str(path), "", ""):
         if not isinstance(batch.data, bytes):
             raise DataError(f"{path}:{batch.first}: a line of {batch.size:,} bytes is too long for an evaluation set")

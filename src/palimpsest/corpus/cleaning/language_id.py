@@ -9,7 +9,7 @@ from py3langid.langid import LanguageIdentifier as Model
 
 from palimpsest.corpus.languages import IDENTIFIER_LABELS
 
-# The identifier reads every byte in Python: the start and a slice of the middle tell as much as a whole novel.
+# The identifier reads every byte in Python: the start and a slice of the middle say as much as all of a novel.
 HEAD_CHARACTERS, MIDDLE_CHARACTERS = 2000, 1000
 
 

@@ -1,4 +1,4 @@
-"""Checks that a file's first bytes agree with the type that its name tells."""
+"""Checks that the first bytes of a file agree with its extension."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ _ZSTD_SKIPPABLE_FRAME = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
 
 
 def check_magic(path: Path, name: str, expected: FileType) -> None:
-    """Raise DataError when the file is of another known format than its name tells."""
+    """Raise DataError when the file is of another known format than its extension says."""
     with path.open("rb") as file:
         head = file.read(8)
     outer = Format.PARQUET if expected.format is Format.PARQUET else expected.compression
     found = _magic(head)
     if found and found != outer:
         raise DataError(
-            f"{name}: holds {found} data at byte 0, which its name does not tell; rename it to the ending of its type, "
-            "or decompress it"
+            f"{name}: holds {found} data at byte 0, unlike its extension; rename it to the extension of its type, or "
+            "decompress it"
         )
     if isinstance(outer, Compression) and head and not found and not _ZSTD_SKIPPABLE_FRAME.match(head):
         raise DataError(
-            f"{name}: holds no {outer} data at byte 0, though its name tells so; rename it to the ending of its type"
+            f"{name}: holds no {outer} data at byte 0, unlike its extension; rename it to the extension of its type"
         )
 
 

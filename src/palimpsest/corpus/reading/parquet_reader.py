@@ -40,7 +40,7 @@ def read_parquet(path: Path, name: str, text_column: str, id_column: str, batch_
                     first += len(records)
     except (pa.ArrowException, OSError) as error:
         problem = str(error).replace(str(path), path.name)
-        raise DataError(f"{name}: not a whole Parquet file ({problem}); download or write it again") from None
+        raise DataError(f"{name}: not a complete Parquet file ({problem}); download or write it again") from None
 
 
 def _record_lists(table: pa.RecordBatch, columns: list[str], batch_bytes: int) -> Iterator[list[Record]]:

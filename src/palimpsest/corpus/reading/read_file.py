@@ -14,7 +14,7 @@ from palimpsest.corpus.reading.parquet_reader import read_parquet
 from palimpsest.corpus.reading.records import EXCERPT_BYTES, MAX_RECORD_BYTES, Batch, OversizedRecord, TextRecord
 from palimpsest.corpus.reading.warc_reader import read_warc
 from palimpsest.errors import DataError
-from palimpsest.file_types import Format, endings, file_type
+from palimpsest.file_types import Format, extensions, file_type
 from palimpsest.raw.decompress import decompressed
 
 BATCH_BYTES = 4 << 20
@@ -23,10 +23,10 @@ _BOM = b"\xef\xbb\xbf"
 
 
 def read_file(path: Path, name: str, text_column: str, id_column: str) -> Iterator[Batch]:
-    """The batches of one file, whose type the ending of ``name`` tells. The columns are those of a Parquet file."""
+    """The batches of one file, whose type is that of ``name``'s extension. The columns are those of a Parquet file."""
     found = file_type(name)
     if found is None or found.format not in FORMATS:
-        raise DataError(f"{name}: unknown file type; expected a name ending in one of {endings(*FORMATS)}")
+        raise DataError(f"{name}: unknown file type; expected a name ending in one of {extensions(*FORMATS)}")
     check_magic(path, name, found)
     match found.format:
         case Format.PARQUET:

@@ -46,7 +46,7 @@ Record = TextRecord | HttpResponse | OversizedRecord
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Consecutive records of the file ``name``: ``data`` is whole lines of JSON, or a list of other records.
+    """Consecutive records of the file ``name``: ``data`` is complete lines of JSON, or a list of other records.
 
     ``first`` numbers the first line, row or record from 1; ``end`` is how many bytes of the file were read so far.
     """
@@ -62,7 +62,7 @@ class Batch:
         return len(self.data) if isinstance(self.data, bytes) else sum(record.size for record in self.data)
 
     def truncate(self, max_bytes: int) -> Batch:
-        """The leading whole records that have at most ``max_bytes`` together."""
+        """The first complete records that have at most ``max_bytes`` together."""
         if self.size <= max_bytes:
             return self
         data: bytes | list[Record]
