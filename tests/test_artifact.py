@@ -1,4 +1,6 @@
+import functools
 import json
+import operator
 import signal
 import subprocess
 import sys
@@ -29,10 +31,30 @@ def test_a_folder_without_a_whole_manifest_does_not_exist(tmp_path):
     with pytest.raises(ArtifactError, match=r"format is 'palimpsest\.raw/1', expected 'palimpsest\.tokens/1'"):
         read_manifest(tmp_path / "x", "tokens")
     (tmp_path / "x" / "a.txt").write_text("other length")
-    with pytest.raises(ArtifactError, match="not 5 bytes"):
+    with pytest.raises(ArtifactError, match="not the 5 bytes"):
         read_manifest(tmp_path / "x", "raw")
     (tmp_path / "x" / "manifest.json").write_text("{")
     with pytest.raises(ArtifactError, match="not valid JSON"):
+        read_manifest(tmp_path / "x", "raw")
+
+
+JUNK = (None, True, 1, "x", [])
+KEYS = ((), ("format",), ("params",), ("inputs",), ("files",), ("counts",), ("files", "a.txt"), ("files", "no.txt"))
+ENTRIES = ({}, {"bytes": 5}, {"bytes": True, "xxh3_128": "x"}, {"bytes": 5, "xxh3_128": 5})
+
+
+@pytest.mark.parametrize(
+    ("key", "junk"),
+    [*((key, junk) for key in KEYS for junk in JUNK), *((("files", "a.txt"), entry) for entry in ENTRIES)],
+)
+def test_a_malformed_manifest_is_named(tmp_path, key, junk):
+    folder(tmp_path / "x")
+    path = tmp_path / "x" / "manifest.json"
+    document = {"whole": json.loads(path.read_bytes())}
+    *above, last = "whole", *key
+    functools.reduce(operator.getitem, above, document)[last] = junk
+    path.write_text(json.dumps(document["whole"]))
+    with pytest.raises(ArtifactError, match=r"x/manifest\.json: .*run its stage again"):
         read_manifest(tmp_path / "x", "raw")
 
 

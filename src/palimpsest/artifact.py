@@ -1,8 +1,8 @@
-"""Artifacts: the output folder of a stage, with its manifest.json, which is written last.
+"""The output of a stage: a folder of files and one manifest.json, written last.
 
-Stages meet only through these folders. The manifest lists what shaped the folder (``params``), the hashes of its
-inputs' manifests (``inputs``), its files with size and xxh3-128, and counts. It has no clock, host name or absolute
-path, so equal work gives equal bytes. A folder without a manifest does not exist for other stages.
+Stages meet only through these folders. The manifest lists what shaped the folder (``params``, the identity of the
+stage's spec), the hashes of its inputs' manifests (``inputs``), its files with size and xxh3-128, and counts. It holds
+no clock, host name or absolute path, so equal work gives equal bytes. A folder without a manifest is unfinished.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CHUNK = 1 << 22
 
 
 def canonical_json(value: Any) -> bytes:
-    """The canonical form of a JSON value: sorted keys, no spaces, UTF-8."""
+    """A JSON value in canonical form: sorted keys, no spaces, UTF-8."""
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
 
 
@@ -46,7 +46,7 @@ def file_digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that appears at ``path`` complete, when the block ends, or not at all."""
+    """A binary file that appears at ``path`` when the block ends, complete and fsynced, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -61,7 +61,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
 
 
 def sync(path: Path) -> None:
-    """Make the contents of a file, or the renames inside a folder, survive a power failure."""
+    """Make what was written to a file, or the renames inside a folder, survive a power cut."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -87,24 +87,32 @@ def read_json(path: Path) -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FileEntry:
+    """Size and hash (hex) of a file when it was written."""
+
+    bytes: int
+    xxh3_128: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """The contents of a manifest.json, and its folder."""
+    """The contents of a manifest.json, and its folder. ``inputs``: role → hash of the input's manifest."""
 
     folder: Path
     stage: str
     params: dict[str, Any]
     inputs: dict[str, str]
-    files: dict[str, dict[str, Any]]
+    files: dict[str, FileEntry]
     counts: dict[str, Any]
     digest: str
 
     def check(self, *names: str) -> None:
-        """Raise ArtifactError if the contents of a file are not those that were written."""
+        """Raise ArtifactError for a file whose bytes are not those that were written."""
         for name in names:
-            if file_digest(self.folder / name) != self.files[name]["xxh3_128"]:
+            if file_digest(self.folder / name) != self.files[name].xxh3_128:
                 raise ArtifactError(
-                    f"{self.folder / name}: is corrupt: its hash is not that in {self.folder / MANIFEST}; delete both "
-                    "and rerun, or restore them with `dvc checkout`"
+                    f"{self.folder / name}: is corrupt: its hash is not the one in {self.folder / MANIFEST}; delete "
+                    "both and run again, or restore them with `dvc checkout`"
                 )
 
     def paths(self, prefix: str = "", suffix: str = "") -> list[Path]:
@@ -121,7 +129,7 @@ def write_manifest(
     files: Iterable[Path],
     counts: Mapping[str, Any],
 ) -> Manifest:
-    """Complete a folder: hash its ``files`` and write manifest.json. ``inputs``: role → manifest."""
+    """Finish a folder: hash its ``files`` and write manifest.json. ``inputs``: role → the input's manifest."""
     listed = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "xxh3_128": file_digest(path)}
         for path in files
@@ -140,27 +148,40 @@ def write_manifest(
 
 
 def read_manifest(folder: Path, stage: str) -> Manifest:
-    """Read the manifest of a finished folder of ``stage``; every listed file must exist with its size.
+    """Open a finished folder of ``stage``; every listed file must exist with its size.
 
-    Raises ArtifactError if the manifest is missing, of another stage or version, or lists a file that is missing.
+    Raises ArtifactError when the manifest is missing, malformed, of another stage or version, or lists a file that is
+    missing or has another size.
     """
     path = folder / MANIFEST
     value = read_json(path)
     expected = f"palimpsest.{stage}/{VERSION}"
-    if value.get("format") != expected:
-        raise ArtifactError(f"{path}: format is {value.get('format')!r}, expected {expected!r}; run its stage again")
-    for name, entry in value["files"].items():
+    found = value.get("format") if isinstance(value, dict) else None
+    if found != expected:
+        raise ArtifactError(f"{path}: format is {found!r}, expected {expected!r}; run its stage again")
+    for key in ("params", "inputs", "files", "counts"):
+        if not isinstance(value.get(key), dict):
+            raise ArtifactError(f"{path}: {key}: found {value.get(key)!r}, expected a mapping; run its stage again")
+    files = {name: _file_entry(path, name, entry) for name, entry in value["files"].items()}
+    for name, entry in files.items():
         file = folder / name
-        if not file.is_file() or file.stat().st_size != entry["bytes"]:
+        if not file.is_file() or file.stat().st_size != entry.bytes:
             raise ArtifactError(
-                f"{file}: missing or not {entry['bytes']} bytes as {path} says; delete {path} and rerun"
+                f"{file}: missing, or not the {entry.bytes} bytes in {path}; delete {path} and run again"
             )
     return Manifest(
         folder=folder,
         stage=stage,
         params=value["params"],
         inputs=value["inputs"],
-        files=value["files"],
+        files=files,
         counts=value["counts"],
         digest=hashlib.sha256(path.read_bytes()).hexdigest(),
     )
+
+
+def _file_entry(manifest: Path, name: str, entry: Any) -> FileEntry:
+    match entry:
+        case {"bytes": int(size), "xxh3_128": str(digest), **more} if not more and type(size) is int:
+            return FileEntry(bytes=size, xxh3_128=digest)
+    raise ArtifactError(f"{manifest}: files.{name}: found {entry!r}, expected bytes and xxh3_128; run its stage again")

@@ -139,7 +139,7 @@ def test_a_parent_that_was_damaged_is_refused(mer, tmp_path, name):
     asked, inputs = mer
     shutil.copytree(inputs.parent, tmp_path / "parent")
     spoil(tmp_path / "parent" / name)
-    with pytest.raises(ArtifactError, match=rf"parent/{name}: is (damaged|corrupt)"):
+    with pytest.raises(ArtifactError, match=rf"parent/{name}: is corrupt"):
         train(asked, replace(inputs, parent=tmp_path / "parent"), tmp_path / "run", 1000)
 
 

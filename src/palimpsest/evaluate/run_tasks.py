@@ -77,7 +77,7 @@ def _task_run(task: TaskSpec, spec: TasksSpec, trained: Manifest, samples: Mappi
     local = not file.from_hub(spec.source)
     data_folder = find_data_folder(file, spec.data_folder, samples) if local else Path()
     parts = {
-        "model": {name: trained.files[name]["xxh3_128"] for name in _MODEL_FILES},
+        "model": {name: trained.files[name].xxh3_128 for name in _MODEL_FILES},
         "config": file.config,
         "data": hash_data_files(file, data_folder) if local else "hub",
         "harness": harness_version(),

@@ -73,7 +73,7 @@ def _fingerprints(
     """Name of each shard → hash of all that shapes it before downsampling, which comes after encoding."""
     shared = [tokenizer.digest, spec.revision]
     return {
-        shard.name: fingerprint([*shared, corpus.files[shard.path.relative_to(corpus.folder).as_posix()]["xxh3_128"]])
+        shard.name: fingerprint([*shared, corpus.files[shard.path.relative_to(corpus.folder).as_posix()].xxh3_128])
         for shard in shards
     }
 

@@ -90,4 +90,6 @@ def _raw_files(raw: Manifest, folder: str, prefix: str = "", suffix: str = "") -
     """Files in a folder of the raw stage, named relative to it."""
     for path in raw.paths(folder + prefix, suffix):
         name = path.relative_to(raw.folder).as_posix()
-        yield SourceFile(path=path, name=name.removeprefix(folder), **raw.files[name])
+        yield SourceFile(
+            path=path, name=name.removeprefix(folder), bytes=raw.files[name].bytes, xxh3_128=raw.files[name].xxh3_128
+        )
