@@ -1,29 +1,36 @@
-# `make run`: the main job on the built-in sample corpus. `make test`: the tests. Both make the environment first.
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
 export PATH := $(abspath $(BIN)):$(PATH)
 
-run: $(VENV)/.installed
+help: ## this list; every target makes the environment first
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: $(VENV)/.installed ## the main job on the built-in sample corpus, or on what params.yaml names
 	snakemake --cores $(CORES)
 	@palimpsest table
 	@echo "results/eval_all.json  every figure; docs/formats.md says what each means"
 	@echo "results/report.html    the same to look at, in a browser"
 
-# A file's tests stay together: some go on from each other's state.
-test: $(VENV)/.installed
-	pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25
+record: $(VENV)/.installed ## let DVC know what a plain snakemake made, so that dvc repro has nothing left to do
+	dvc commit -f
 
-lint: $(VENV)/.installed
+quick: $(VENV)/.installed ## the tests that take no more than a few seconds each, in 90 seconds on two cores
+	pytest -n 2 --dist worksteal -m "not slow"
+
+# Workers take tests off each other's lists, so that both end at about the same time.
+test: $(VENV)/.installed ## all tests, in 12 minutes on two cores
+	pytest -n 2 --dist worksteal --durations 25
+
+lint: $(VENV)/.installed ## style, types and the workflow's rules
 	ruff check
 	ruff format --check
 	mypy
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
-# After a plain `snakemake`: let DVC know what it made, so that `dvc repro` has nothing left to do.
-record: $(VENV)/.installed
-	dvc commit -f
+study: $(VENV)/.installed ## the study of docs/study in FOLDER: two hours on two cores; resumes where it was stopped
+	bash docs/study/run.sh $(FOLDER)
 
 $(VENV)/.installed: requirements.txt pyproject.toml
 	python3 -m venv $(VENV)
@@ -31,8 +38,5 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
 	touch $@
 
-# The study of docs/study, in FOLDER: about two hours of two cores, which go on where they were stopped.
-study: $(VENV)/.installed
-	bash docs/study/run.sh $(FOLDER)
-
-.PHONY: run test lint record study
+.DEFAULT_GOAL := help
+.PHONY: help run record quick test lint study

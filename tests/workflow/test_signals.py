@@ -1,48 +1,72 @@
-"""A cluster's warning, sent to every process of a job: the training keeps a checkpoint, and a retry goes on from it."""
+"""A cluster's warning, sent to every process of a job: training writes a checkpoint, and a retry resumes from it."""
 
+from __future__ import annotations
+
+import json
 import os
 import re
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.project import SMALL_PARAMS, Project
+
+STEPS = 800  # more than go by until a signal is sent
+LIMIT_S = 1200  # on a machine with much else to do
 
 
-def below(pid):
+def text(path: Path) -> str:
+    """The contents of a file, none if it does not exist (any more)."""
+    try:
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def descendants(pid: int) -> Iterator[int]:
     """All processes that one has started, and theirs."""
-    threads = Path(f"/proc/{pid}/task").glob("*/children")
-    children = [int(child) for thread in threads for child in thread.read_text().split()]
-    return [found for child in children for found in [child, *below(child)]]
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, text(thread).split()):
+            yield child
+            yield from descendants(child)
 
 
-def is_of_the_stage(pid):
-    """The shell, tee and the training itself, not what Snakemake puts above them."""
-    return Path(f"/proc/{pid}/comm").read_text().strip() in ("bash", "tee", "palimpsest")
+def belongs_to_the_stage(pid: int) -> bool:
+    """Whether it is the shell, tee or the training itself, not what Snakemake puts above them."""
+    return text(Path(f"/proc/{pid}/comm")).strip() in ("bash", "tee", "palimpsest")
 
 
 @pytest.mark.slow
-def test_a_signal_to_all_of_a_job_keeps_a_checkpoint_that_a_retry_goes_on_from(project, tmp_path):
-    """SIGTERM to the first attempt, SIGUSR1 to the second; the third ends the stage."""
-    train = project.small["train"] | {"steps": 800, "eval_interval": 800, "alignment_interval": None}
-    project.params(arms=["sequential"], train=train)
-    given = ("--directory", str(tmp_path), "--configfile", str(project.folder / "params.yaml"))
-    project.run("snakemake", "--cores", "1", *given, "--until", "init")
-    process = project.start("snakemake", "--cores", "1", *given, "--retries", "2", "train_all")
-    give_up, log = time.monotonic() + 240, ""
-    for attempt, number in enumerate((signal.SIGTERM, signal.SIGUSR1)):
-        while not (begun := list(tmp_path.glob("runs/*/*/metrics.jsonl"))) or log.count("resuming after") < attempt:
-            assert process.poll() is None and time.monotonic() < give_up
-            time.sleep(0.01)
-            log = "".join(path.read_text() for path in tmp_path.glob("logs/train/*/*.log"))
-        job = [pid for pid in below(process.pid) if is_of_the_stage(pid)]
-        assert len(job) >= 3
-        for pid in job:
-            os.kill(pid, number)
-    said = process.communicate(timeout=240)[0]
+def test_a_signal_to_all_of_a_job_keeps_a_checkpoint_that_a_retry_resumes_from(
+    project: Project, tmp_path: Path
+) -> None:
+    """SIGTERM to the first attempt, SIGUSR1 to the second; the third finishes the stage."""
+    train = SMALL_PARAMS["train"] | {"steps": STEPS, "eval_interval": STEPS, "alignment_interval": None}
+    project.write_params(arms=["sequential"], train=train)
+    lineage = json.loads(project.run("palimpsest", "plan", "--json"))["stages"][0]["lineage"]
+    metrics = project.folder / "runs" / lineage / "metrics.jsonl"
+    log = project.folder / "logs" / "train" / f"{lineage}.log"
+    deadline = time.monotonic() + LIMIT_S
+    with (tmp_path / "output").open("w+") as output:
+        command = ("snakemake", "--cores", "1", "--retries", "2", f"runs/{lineage}/manifest.json")
+        process = project.start(*command, output=output)
+        try:
+            for number, resumed in ((signal.SIGTERM, False), (signal.SIGUSR1, True)):
+                # Either is written once the signals are handled.
+                while not (metrics.exists() and (not resumed or "resuming after" in text(log))):
+                    assert process.poll() is None and time.monotonic() < deadline, text(tmp_path / "output")
+                    time.sleep(0.01)
+                job = [pid for pid in descendants(process.pid) if belongs_to_the_stage(pid)]
+                assert len(job) >= 3
+                for pid in job:
+                    os.kill(pid, number)
+            process.wait(LIMIT_S)
+        finally:
+            process.terminate()
+    said = (tmp_path / "output").read_text()
     assert process.returncode == 0, said
     assert len(set(re.findall(r"stopped by a signal after step (\d+)", said))) == 2
-    lines = begun[0].read_text().splitlines()
-    assert sum('"loss"' in line for line in lines) == 800
-    log = "".join(path.read_text() for path in tmp_path.glob("logs/train/*/*.log"))
-    assert "resuming after step" in log
+    assert metrics.read_text().count('"loss"') == STEPS
+    assert "resuming after step" in log.read_text()
