@@ -1,3 +1,5 @@
+"""Manifests of finished folders, files that appear whole or not at all, and fingerprints."""
+
 import functools
 import json
 import operator
@@ -17,7 +19,7 @@ def folder(path, text="hello"):
     return write_manifest(path, stage="raw", params={"b": 1, "a": [2]}, inputs={}, files=[path / "a.txt"], counts={})
 
 
-def test_equal_work_gives_equal_bytes_wherever_it_lies(tmp_path):
+def test_equal_work_gives_equal_bytes_in_any_folder(tmp_path):
     one, other = folder(tmp_path / "x"), folder(tmp_path / "deep" / "y")
     assert one.digest == other.digest
     assert (tmp_path / "x" / "manifest.json").read_bytes() == (tmp_path / "deep" / "y" / "manifest.json").read_bytes()

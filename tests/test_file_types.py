@@ -25,7 +25,7 @@ def test_a_name_has_one_type(name: str, expected: FileType | None) -> None:
     assert file_type(name) == expected
 
 
-def test_compression_is_told_without_a_format() -> None:
+def test_compression_is_recognised_without_a_format() -> None:
     assert [compression(name) for name in ("a.csv.gz", "a.csv.zst", "a.csv")] == ["gzip", "zstd", None]
 
 

@@ -1,7 +1,8 @@
-"""Which edits lead to which checkpoints: what is shared, what is found again, and what is trained anew."""
+"""Which edits lead to which checkpoints: what is shared, what is found again, and what is trained from scratch."""
 
 import copy
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from palimpsest.experiment.inventory import Inventory
 from palimpsest.experiment.lineage import lineages
 from palimpsest.params import parse, validate
 
-VALUES = {
+VALUES: dict[str, Any] = {
     "languages": ["en", "fr", "de"],
     "arms": ["sequential", "replay", "reptile", "mer", "joint"],
     "corpus": {"sources": {language: {"kind": "sample"} for language in ("en", "fr", "de")}},
@@ -29,28 +30,28 @@ def edited(point):
     values = copy.deepcopy(VALUES)
     for dotted, value in point.items():
         *sections, key = dotted.split(".")
-        place = values
+        target = values
         for section in sections:
-            place = place.setdefault(section, {})
-        place[key] = value
+            target = target.setdefault(section, {})
+        target[key] = value
     return validate(values, "params.yaml")
 
 
 def paths(point=None, inventories=None):
     """Arm → the checkpoints of its lineage, first to last."""
-    asked = edited(point) if point else PARAMS
-    found = lineages(asked, data_identities(asked, NONE | (inventories or {})))
+    params = edited(point) if point else PARAMS
+    found = lineages(params, data_identities(params, NONE | (inventories or {})))
     return {arm: [lineage.path for lineage in seeds[0]] for arm, seeds in found.items()}
 
 
-def test_a_path_tells_its_history():
+def test_a_path_is_the_history_of_its_checkpoint():
     last = paths()["mer"][-1].split("/")
     assert [segment.rsplit(".", 1)[0] for segment in last] == ["tiny-s0", "en", "fr+r25+mer", "de+r25+mer"]
     assert paths({"replay.rate": 0.125})["replay"][-1].split("/")[-1].startswith("de+r12.5.")
     assert paths()["reptile"][-1].split("/")[-1].startswith("de+reptile.")
 
 
-def test_a_model_from_elsewhere_is_called_so(tmp_path):
+def test_a_pretrained_model_is_named_in_the_path(tmp_path):
     found = paths({"model.hub": "some/Llama-1B", "model.revision": "a" * 40})
     assert found["mer"][0].startswith("Llama-1B-s0.")
     for name in ("one", "two"):
@@ -103,7 +104,7 @@ def test_an_edit_of_the_method_leaves_the_first_stage_and_the_other_arms(point, 
         {"corpus.filters.gopher_quality.min_doc_words": 10}, {"corpus.minhash": None}, {"train.context_length": 64},
     ],
 )  # fmt: skip
-def test_an_edit_of_anything_that_shapes_the_models_trains_every_stage_anew(point):
+def test_an_edit_of_anything_that_shapes_the_models_retrains_every_stage(point):
     params = edited(point)
     found = lineages(params, data_identities(params, NONE))
     after = {lineage.path for seeds in found.values() for last in seeds.values() for lineage in last}
@@ -146,7 +147,7 @@ def test_a_changed_local_file_is_another_lineage_and_a_moved_one_is_not(tmp_path
     assert of("a/t.txt", "1")["replay"][1] != of("a/t.txt", "2")["replay"][1]
 
 
-def test_what_a_stage_may_replay_is_told_with_how_much_of_it_was_trained_on():
+def test_a_pool_spec_says_how_much_of_each_past_language_was_trained_on():
     params = edited({"replay.accounting": "replace"})
     last = lineages(params, data_identities(params, NONE))["replay"][0]
     spec = encode(pool_spec(last.training))
@@ -158,7 +159,7 @@ def test_what_a_stage_may_replay_is_told_with_how_much_of_it_was_trained_on():
     assert last.past == ["en", "fr"]
 
 
-def test_a_given_tokenizer_counts_by_its_contents_and_not_by_its_place(tmp_path):
+def test_an_existing_tokenizer_counts_by_its_contents_and_not_by_its_path(tmp_path):
     def of(name, text):
         (tmp_path / name).write_text(text)
         return paths({"tokenizer.path": str(tmp_path / name)})
@@ -199,14 +200,14 @@ def test_capacity_and_its_scope_go_together():
 
 
 @pytest.mark.parametrize(
-    ("edit", "said"),
+    ("edit", "message"),
     [
         ({"evaluate": {"tasks": ["pika"]}}, "evaluate.tasks: there is no task 'pika'"),
         ({"model": {"path": "nowhere"}}, "model.path: 'nowhere': expected a folder with config.json"),
         ({"replay": {"rates": {"en": 0.5}}}, "replay.rates: 'en' has no stage"),
     ],
 )
-def test_an_error_about_what_a_value_stands_for_names_the_file(tmp_path, edit, said):
+def test_an_error_about_what_a_value_refers_to_names_the_params_file(tmp_path, edit, message):
     values = VALUES | edit
-    with pytest.raises(ParamsError, match=rf"^mine\.yaml: {said}"):
+    with pytest.raises(ParamsError, match=rf"^mine\.yaml: {message}"):
         Experiment(values, tmp_path / "inventory.json", "mine.yaml")

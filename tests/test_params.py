@@ -1,6 +1,9 @@
+"""Which params are valid, and what the messages about others name."""
+
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = {language: {"kind": "sample"} for language in ("en", "fr", "de")}
 
 
-def values(**changes):
+def values(**changes: Any) -> dict[str, Any]:
     return {"languages": ["en", "fr"], "corpus": {"sources": SOURCES}} | changes
 
 
@@ -25,12 +28,12 @@ def test_the_params_of_the_repository_are_valid():
     assert set(params.corpus.sources) == {"en", "fr", "de", "ar", "ja"}
 
 
-def test_the_reference_page_is_the_one_that_the_declarations_make():
+def test_the_reference_page_is_generated_from_the_declarations():
     assert (ROOT / "docs" / "params.md").read_text() == markdown(), "palimpsest reference > docs/params.md"
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"replay": {"rate": 1}}, r"replay\.rate: found 1: must be in \[0, 1\)"),
         ({"replay": {"rate": -0.1}}, r"replay\.rate: found -0\.1: must be in \[0, 1\)"),
@@ -62,8 +65,8 @@ def test_the_reference_page_is_the_one_that_the_declarations_make():
         ({"seeds": [-1]}, r"seeds\.0: found -1: .*greater than or equal to 0"),
     ],
 )
-def test_what_is_refused_is_named_with_its_value_and_what_is_allowed(changes, told):
-    with pytest.raises(ParamsError, match=told) as refused:
+def test_an_invalid_value_is_named_with_what_is_allowed(changes, message):
+    with pytest.raises(ParamsError, match=message) as refused:
         parse(values(**changes), "params.yaml")
     assert str(refused.value).startswith("params.yaml: ")
 
@@ -77,7 +80,7 @@ def test_a_name_on_the_hub_has_no_characters_that_mean_something_elsewhere(secti
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ({"kind": "smple"}, r"corpus\.sources\.en: .*'sample', 'local', 'hf', 'http', 'warc'"),
         ({"kind": "local"}, r"corpus\.sources\.en\.path: missing"),
@@ -98,8 +101,8 @@ def test_a_name_on_the_hub_has_no_characters_that_mean_something_elsewhere(secti
         ({"kind": "sample", "documents": 2.5}, r"corpus\.sources\.en\.documents: found 2\.5"),
     ],
 )
-def test_a_source_that_cannot_be_is_refused(source, told):
-    with pytest.raises(ParamsError, match=told):
+def test_an_invalid_source_is_refused(source, message):
+    with pytest.raises(ParamsError, match=message):
         parse(values(corpus={"sources": SOURCES | {"en": source}}), "params.yaml")
 
 
@@ -110,13 +113,13 @@ def test_unknown_languages_are_refused():
         parse(values(corpus={"sources": SOURCES | {"it": {"kind": "sample"}}}), "params.yaml")
 
 
-def test_every_problem_is_told_at_once():
+def test_every_problem_is_reported_at_once():
     with pytest.raises(ParamsError) as refused:
         parse(values(replay={"rate": 2}, train={"steps": 0}), "params.yaml")
     assert len(str(refused.value).splitlines()) == 2
 
 
-def test_a_problem_of_several_keys_is_told_without_a_place():
+def test_a_problem_of_several_keys_is_reported_without_a_section():
     with pytest.raises(ParamsError, match=r"^params\.yaml: mer\.interval: 20 steps are more than the 10"):
         parse(values(train={"steps": 10}, arms=["mer"]), "params.yaml")
 
@@ -153,7 +156,7 @@ BOMB = "a: &a [0,0,0,0,0,0,0,0,0,0]\n" + "".join(
         "a: 2024-99-99", "a: \x00", "a: &a !!set {*a}",
     ],
 )  # fmt: skip
-def test_files_that_are_no_params_are_refused(tmp_path, text):
+def test_files_that_hold_no_params_are_refused(tmp_path, text):
     (tmp_path / "params.yaml").write_text(text)
     with pytest.raises(ParamsError, match=r"params\.yaml"):
         load(tmp_path / "params.yaml")
@@ -166,7 +169,7 @@ def test_the_rate_is_the_decimal_that_was_written(rate):
 
 
 def test_keys_that_belong_together_are_one_axis_of_a_sweep():
-    sizes = [{"model.preset": "nano", "train.learning_rate": 0.004}, {"model.preset": "tiny"}]
+    sizes: list[dict[str, Any]] = [{"model.preset": "nano", "train.learning_rate": 0.004}, {"model.preset": "tiny"}]
     given = values(sweep={"size": sizes, "replay.rate": [0, 0.5]})
     params = parse(given, "p")
     assert grid(params.sweep) == [size | {"replay.rate": rate} for size in sizes for rate in (0, 0.5)]

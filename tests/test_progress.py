@@ -1,4 +1,4 @@
-"""Progress on a clock that the test sets: lines whose figures are worked out by hand, and a bar on a terminal."""
+"""Progress on a clock that the test sets: lines whose numbers are worked out by hand, and a bar on a terminal."""
 
 import logging
 import sys
@@ -21,7 +21,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_a_line_tells_position_rate_note_and_time_left(clock: Clock) -> None:
+def test_a_line_gives_position_rate_note_and_time_left(clock: Clock) -> None:
     progress = Progress("train", total=40, unit="steps", start=10, clock=clock, terminal=False)
     clock.now += 4
     progress.update(30, lambda: f"loss 2.500, {progress.rate * 64:.0f} tokens/s")
