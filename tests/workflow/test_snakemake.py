@@ -110,16 +110,16 @@ def test_a_stage_that_fails_stops_the_job_with_one_message_and_a_non_zero_exit(p
 
 def test_a_sweep_of_100_points_and_5_seeds_has_its_jobs_listed(project: Project) -> None:
     """Its spec is longer than an argument can be."""
-    tenths = [n / 20 for n in range(1, 11)]
+    twentieths = [n / 20 for n in range(1, 11)]
     project.write_params(
-        arms=["sequential", "replay", "mer"],
+        arms=["sequential", "replay", "reptile", "mer"],
         seeds=[0, 1, 2, 3, 4],
-        sweep={"replay.rate": tenths, "mer.step_size": tenths},
+        sweep={"replay.rate": twentieths, "mer.step_size": twentieths},
     )
     jobs = project.would_run("results/sweep.json")
-    # Of seed 0, both stages of the sequential arm are there.
-    assert jobs["train"] == 5 * (1 + 1 + 10 + 100) - 2
-    assert jobs["evaluate"] == 5 * (1 + 1 + 1 + 10 + 100) - 3
+    # Of seed 0, both stages of the sequential arm exist, and the mer arm of one point.
+    assert jobs["train"] == 5 * (1 + 1 + 10 + 10 + 100) - 3
+    assert jobs["evaluate"] == 5 * (1 + 1 + 1 + 10 + 10 + 100) - 4
     assert jobs["sweep"] == 1
     assert longest_spec(project, "sweep") > LONGEST_ARGUMENT
 
