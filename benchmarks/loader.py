@@ -18,7 +18,6 @@ from transformers import LlamaConfig
 
 from benchmarks import conclude
 from benchmarks.training_data import LANGUAGES, drop, lineage, token_folder, touch
-from palimpsest import legacy_specs
 from palimpsest.experiment.build_specs import pool_spec
 from palimpsest.model.flops import training_flops_per_token
 from palimpsest.replay.build_pool import build_pool
@@ -82,7 +81,7 @@ def _batches(folder: Path, gigabytes: float, batch_size: int) -> Batches:
     train = {"steps": steps, "batch_size": batch_size, "context_length": CONTEXT}
     last = lineage("replay", train=train, replay={"rate": 0.25})
     build_pool(pool_spec(last.training), {"en": tokens["en"]}, folder / "pool")
-    return Batches(legacy_specs.train(last.training), tokens, folder / "pool")
+    return Batches(last.training, tokens, folder / "pool")
 
 
 def _speeds(batches: Batches, repeats: int, before: Callable[[], None]) -> Iterator[float]:

@@ -15,6 +15,7 @@ from benchmarks import conclude
 from palimpsest.model.hf_checkpoint import random_llama
 from palimpsest.model.llama_config import llama_config
 from palimpsest.settings.model import Model
+from palimpsest.specs.training import RandomModel
 from palimpsest.train.reptile import Reptile
 
 _INTERVAL, _CONTEXT, _BATCH, _VOCABULARY = 500, 256, 16, 4096
@@ -26,7 +27,7 @@ def main() -> None:
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
-    shape = Model(preset=options.preset).sizes | {"tie_embeddings": False}
+    shape = RandomModel(**Model(preset=options.preset).sizes, tie_embeddings=False)
     model = random_llama(llama_config(shape, context_length=_CONTEXT, vocab_size=_VOCABULARY), 0, 0)
     weights = list(model.parameters())
     optimizer = torch.optim.AdamW(weights, fused=True)

@@ -19,12 +19,12 @@ from torch.nn import functional as F
 
 from benchmarks import conclude
 from benchmarks.training_data import LANGUAGES, drop, lineage, token_folder
-from palimpsest import legacy_specs
 from palimpsest.experiment.build_specs import pool_spec
 from palimpsest.model.hf_checkpoint import random_llama
 from palimpsest.model.llama_config import llama_config
 from palimpsest.replay.build_pool import build_pool
 from palimpsest.settings.model import Model
+from palimpsest.specs.training import RandomModel
 from palimpsest.train.data import Batches
 
 _RATES, _VOCABULARY = (0.0, 0.25), 4096
@@ -61,16 +61,16 @@ def main() -> None:
 def _batches(folder: Path, tokens: dict[str, Path], rate: float, train: dict[str, int]) -> Batches:
     last = lineage("replay", train=train, replay={"rate": rate})
     if not last.replays:
-        return Batches(legacy_specs.train(last.training), tokens, None)
+        return Batches(last.training, tokens, None)
     build_pool(pool_spec(last.training), {"en": tokens["en"]}, folder / "pool")
-    return Batches(legacy_specs.train(last.training), tokens, folder / "pool")
+    return Batches(last.training, tokens, folder / "pool")
 
 
 class Training:
     """A model, and a step of training with its time."""
 
     def __init__(self, model: Model, context_length: int) -> None:
-        shape = model.sizes | {"tie_embeddings": False}
+        shape = RandomModel(**model.sizes, tie_embeddings=False)
         self._model = random_llama(llama_config(shape, context_length=context_length, vocab_size=_VOCABULARY), 0, 0)
         self._optimizer = torch.optim.AdamW(self._model.parameters(), fused=True)
 

@@ -29,14 +29,16 @@ _BATCH, _CONTEXT = 2, 2048
 _RUN = """
 import os, sys, time
 from pathlib import Path
-from torch.optim.optimizer import register_optimizer_step_post_hook
 from palimpsest.cli import main
+from palimpsest.train.optimizer import AdamW
 out, until = Path(sys.argv[1]), sys.argv[2]
-def stepped(*_):
+step = AdamW.step
+def timed_step(optimizer):
+    step(optimizer)
     if until == "step" or any(out.glob("checkpoint-*/state.json")):
         print(time.monotonic(), flush=True)
         os._exit(0)
-register_optimizer_step_post_hook(stepped)
+AdamW.step = timed_step
 sys.exit(main(sys.argv[3:]))
 """
 

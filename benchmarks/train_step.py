@@ -30,9 +30,11 @@ _SIZES = (512, 768, 1024, 1536, 2048)
 
 _TRAINER = """
 import numpy as np
+from torch.optim.optimizer import register_optimizer_step_post_hook
 from pathlib import Path
 from transformers import LlamaForCausalLM, Trainer, TrainingArguments
 from palimpsest.tokens.sequences import Sequences
+register_optimizer_step_post_hook(lambda *_: ends.append(time.perf_counter()))
 model, tokens, out, settings = *sys.argv[1:4], json.loads(sys.argv[4])
 torch.set_num_threads(settings["threads"])
 count, context = settings["steps"] * settings["batch_size"], settings["context_length"]

@@ -14,7 +14,6 @@ import numpy as np
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
-from palimpsest import legacy_specs
 from palimpsest.artifact import write_manifest
 from palimpsest.experiment.build_specs import data_identities, pool_spec
 from palimpsest.experiment.inventory import Inventory
@@ -23,7 +22,7 @@ from palimpsest.experiment.spec_files import write_spec
 from palimpsest.params import parse
 from palimpsest.replay.build_pool import build_pool
 from palimpsest.tokens.megatron import ShardWriter
-from palimpsest.train import init_model
+from palimpsest.train.init_model import init_model
 
 _DOCUMENT = 1_000_000  # tokens
 _HELD_OUT = 10_000
@@ -101,7 +100,7 @@ def prepare(folder: Path, stage: Lineage, tokens: dict[str, Path], vocabulary: i
     """Build what a stage reads besides its tokens in ``folder``, unless it exists; the arguments that train it."""
     if not (folder / "tokenizer").exists():
         root = next(iter(stage))
-        init_model.build(legacy_specs.init(root.initial), tokenizer(folder / "tokenizer", vocabulary), folder / "init")
+        init_model(root.initial, tokenizer(folder / "tokenizer", vocabulary), folder / "init")
     spec = write_spec("train", stage.training, folder)
     arguments = [
         "train", "--spec", str(folder / f"{spec}.json"), "--parent", str(folder / "init"),
@@ -113,16 +112,22 @@ def prepare(folder: Path, stage: Lineage, tokens: dict[str, Path], vocabulary: i
     return arguments
 
 
-# Records when every optimiser step ended, for a program that trains and prints these times.
-HOOK = """
+# What goes before a program that adds the end of every optimiser step to ``ends``, whatever it does between, and prints
+# them.
+PRELUDE = """
 import json, sys, time
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
 ends = []
-register_optimizer_step_post_hook(lambda *_: ends.append(time.perf_counter()))
 """
+# Trains by the command line.
 OURS = """
 from palimpsest.cli import main
+from palimpsest.train.optimizer import AdamW
+step = AdamW.step
+def timed_step(optimizer):
+    step(optimizer)
+    ends.append(time.perf_counter())
+AdamW.step = timed_step
 code = main(sys.argv[1:])
 print(json.dumps(ends))
 sys.exit(code)
@@ -135,8 +140,8 @@ def seconds_a_step(program: str, arguments: list[str], warm: int) -> float:
 
 
 def step_seconds(program: str, arguments: list[str], warm: int) -> list[float]:
-    """The seconds of each step after the first ``warm`` ones, of a process that runs HOOK and ``program``."""
-    done = subprocess.run([sys.executable, "-c", HOOK + program, *arguments], capture_output=True, text=True)
+    """The seconds of each step after the first ``warm`` ones, of a process that runs ``program``."""
+    done = subprocess.run([sys.executable, "-c", PRELUDE + program, *arguments], capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stderr)
     ends = json.loads(done.stdout.splitlines()[-1])[warm - 1 :]

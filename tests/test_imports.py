@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[1] / "src" / "palimpsest"
-ORDER = ["errors", "file_types", "hub", "progress", "artifact", "codec", "settings", "specs", "legacy_specs",
+ORDER = ["errors", "file_types", "hub", "progress", "artifact", "codec", "settings", "specs",
          "params", "raw", "corpus", "tokens", "replay",
          "model", "train", "evaluate", "report", "experiment", "plan", "cli"]  # fmt: skip
 ONLY_IN = {

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from palimpsest import codec, legacy_specs
+from palimpsest import codec
 from palimpsest.errors import PalimpsestError
 
 logger = logging.getLogger(__name__)
@@ -79,15 +79,15 @@ def _replay(options: argparse.Namespace) -> None:
 
 def _init(options: argparse.Namespace) -> None:
     from palimpsest.specs.training import InitSpec
-    from palimpsest.train.init_model import build
+    from palimpsest.train.init_model import init_model
 
-    build(legacy_specs.init(codec.read(InitSpec, options.spec)), options.tokenizer, options.out)
+    init_model(codec.read(InitSpec, options.spec), options.tokenizer, options.out)
 
 
 def _train(options: argparse.Namespace) -> None:
     # cuBLAS is deterministic only with a fixed workspace, which must be set before CUDA starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # What torch.compile made serves the next stage and job too; the temporary folder may be emptied between them.
+    # Compiled code serves the next stage and job too; the temporary folder may be emptied between them.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path("~/.cache/palimpsest/inductor").expanduser()))
     from palimpsest.specs.training import TrainSpec
     from palimpsest.train.trainer import Inputs, train
@@ -97,11 +97,7 @@ def _train(options: argparse.Namespace) -> None:
     spec = codec.read(TrainSpec, options.spec)
     tokens = _by_language(options.tokens)
     inputs = Inputs(parent=options.parent, tokenizer=options.tokenizer, tokens=tokens, pool=options.pool)
-    settings = spec.train
-    train(
-        legacy_specs.train(spec), inputs, options.out, settings.checkpoint_interval, settings.keep_checkpoints,
-        settings.loggers, options.discard_checkpoints, settings.on_bad_step,
-    )  # fmt: skip
+    train(spec, inputs, options.out, discard_checkpoints=options.discard_checkpoints)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

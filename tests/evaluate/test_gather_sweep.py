@@ -66,7 +66,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tokens = {"new_tokens": 1000, "replayed_tokens": 0, "total_tokens": 1000}
         tokens |= {"new_sequences": 10, "replayed_sequences": 0}
         ledger = {"steps": 10, "flops": 9000 if rate else 6000, **tokens}
-        counts = {"parameters": 77, "training_flops_per_token": 6} | ({"ledger": ledger} if "/" in path else {})
+        counts = {"parameters": 77, "training_flops_per_token": 6} | (
+            {"ledger": ledger, "skipped": 0} if "/" in path else {}
+        )
         params = {"seed": int(path[6]), "replay": replay, "mer": None}
         write_manifest(run, stage="run", params=params, inputs={}, files=[], counts=counts)
     return root

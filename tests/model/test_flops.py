@@ -6,6 +6,8 @@ are norms, activations, softmax, rotary angles, the loss, the optimiser and the 
 embedding saves parameters, not FLOPs. Tensors without storage (device meta) let the true sizes be counted.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -14,6 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from palimpsest.model.flops import forward_flops_per_token, training_flops_per_token
 from palimpsest.model.llama_config import llama_config
 from palimpsest.settings.model import PRESETS
+from palimpsest.specs.training import RandomModel
 
 LLAMA_3 = 128_256  # entries of the vocabulary that the paper uses
 BATCH = 3
@@ -67,9 +70,9 @@ def test_grouped_queries_and_heads_of_their_own_width() -> None:
 
 
 def test_the_model_that_training_builds_counts_the_same_tied_and_untied() -> None:
-    shape = {"layers": 2, "width": 32, "heads": 2, "ffn": 48}
+    shape = RandomModel(layers=2, width=32, heads=2, ffn=48, tie_embeddings=False)
     tied, untied = (
-        llama_config(shape | {"tie_embeddings": tie}, context_length=16, vocab_size=97) for tie in (True, False)
+        llama_config(replace(shape, tie_embeddings=tie), context_length=16, vocab_size=97) for tie in (True, False)
     )  # fmt: skip
     # By hand: two blocks of four 32 × 32 projections, three 32 × 48 matrices, 2 · 16 · 32 for attention; then 32 × 97.
     by_hand = 2 * (2 * (4 * 32 * 32 + 3 * 32 * 48 + 2 * 16 * 32) + 32 * 97)

@@ -16,6 +16,7 @@ from palimpsest.model import llama_cpu
 from palimpsest.model.hf_checkpoint import load_model
 from palimpsest.model.llama import Llama, document_mask, use_cpu_kernels
 from palimpsest.model.llama_config import llama_config, read_llama_config
+from palimpsest.specs.training import RandomModel
 
 SHAPE = {
     "vocab_size": 50, "hidden_size": 48, "intermediate_size": 40, "num_hidden_layers": 3, "num_attention_heads": 4,
@@ -138,7 +139,7 @@ def test_the_parameters_are_counted_as_transformers_counts_them(tmp_path: Path) 
         expected = sum(weight.numel() for weight in save_reference(tmp_path, **changes).parameters())
         config = read_llama_config(tmp_path / "config.json")
         assert config is not None and config.parameters == expected
-    shape = {"layers": 3, "width": 48, "heads": 4, "ffn": 40, "tie_embeddings": False}
+    shape = RandomModel(layers=3, width=48, heads=4, ffn=40, tie_embeddings=False)
     save_reference(tmp_path)
     assert llama_config(shape, context_length=64, vocab_size=50) == read_llama_config(tmp_path / "config.json")
 

@@ -10,7 +10,6 @@ import yaml
 from support.plans import BASE, by_label, plan_of
 from transformers import LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from palimpsest import codec, legacy_specs
 from palimpsest.cli import main
 from palimpsest.experiment.build_specs import data_identities, pool_spec
 from palimpsest.experiment.inventory import Inventory
@@ -25,7 +24,7 @@ from palimpsest.plan.run_plan import plan_json
 from palimpsest.replay.build_pool import build_pool
 from palimpsest.settings.model import PRESETS
 from palimpsest.specs.training import RandomModel
-from palimpsest.train import init_model
+from palimpsest.train.init_model import init_model
 from palimpsest.train.trainer import Inputs, train
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +48,7 @@ def test_parameters_are_those_of_the_real_model(preset, about, tied):
     shape = RandomModel(layers=layers, width=width, heads=heads, ffn=ffn, tie_embeddings=tied)
     size = model_size(shape, preset, VOCAB, CONTEXT)
     with torch.device("meta"):
-        model = random_llama(llama_config(codec.encode(shape), context_length=CONTEXT, vocab_size=VOCAB), 0, 0)
+        model = random_llama(llama_config(shape, context_length=CONTEXT, vocab_size=VOCAB), 0, 0)
     assert isinstance(model, LlamaForCausalLM)
     assert size.parameters == sum(weight.numel() for weight in model.parameters())
     block = 4 * width**2 + 3 * width * ffn + 2 * width
@@ -146,7 +145,7 @@ def test_the_plan_equals_the_ledgers_and_files_of_finished_runs(tmp_path, tokens
         for lineage in seeds[0]:
             out = runs / lineage.path
             if lineage.parent is None:
-                init_model.build(legacy_specs.init(lineage.initial), tokenizer, out)
+                init_model(lineage.initial, tokenizer, out)
             elif lineage.path not in ran:
                 if lineage.replays:
                     build_pool(pool_spec(lineage.training), tokens, pools / lineage.path)
@@ -154,7 +153,7 @@ def test_the_plan_equals_the_ledgers_and_files_of_finished_runs(tmp_path, tokens
                     parent=runs / lineage.parent.path, tokenizer=tokenizer, tokens=tokens,
                     pool=pools / lineage.path if lineage.replays else None,
                 )  # fmt: skip
-                ran[lineage.path] = train(legacy_specs.train(lineage.training), inputs, out, 1000).counts
+                ran[lineage.path] = train(lineage.training, inputs, out).counts
     assert seen.keys() == ran.keys()
     for path, counts in ran.items():
         for name in ("steps", "new_tokens", "replayed_tokens", "total_tokens", "flops"):

@@ -1,8 +1,10 @@
+import dataclasses
 from decimal import Decimal
 
 import numpy as np
 import pytest
 from scipy import stats
+from support.training import train_spec, write_pool
 
 from palimpsest.artifact import read_json
 from palimpsest.errors import ArtifactError
@@ -22,6 +24,7 @@ from palimpsest.replay.samplers import (
 from palimpsest.replay.schedule import Schedule
 from palimpsest.settings.replay import Accounting, ReplayShare, ReplaySpec, Scope
 from palimpsest.specs.data import NewText, PastText, PoolSpec
+from palimpsest.specs.training import TrainSpec
 from palimpsest.tokens.sequences import Sequences
 from palimpsest.train.data import Batches
 
@@ -192,31 +195,18 @@ def test_every_past_sequence_is_equally_likely_to_be_drawn_from_a_reservoir():
     assert stats.chi2.sf(statistic, size - 1) > 1e-3
 
 
-def stage_spec(replay):
-    """A second stage, fr after en, as training is told."""
-    train = {"context_length": CONTEXT, "batch_size": BATCH}
-    past = [{"language": "en", "budget": 12, "rate": "0", "accounting": "add"}]
-    new = [{"language": "fr", "budget": 40}]
-    return {"stage": 2, "seed": 1, "new": new, "past": past, "replay": replay, "train": train}
+def fr_after_en(replay: ReplaySpec | None) -> TrainSpec:
+    """A second stage of 40 sequences of French, after 12 of English."""
+    spec = train_spec(2, "fr", past=["en"], replay=replay, sequences=40, batch_size=BATCH, context_length=CONTEXT)
+    return dataclasses.replace(spec, seed=1, past=(PastText(language="en", sequences=12, replay=None),))
 
 
 @pytest.mark.parametrize("scope", ["past", "balanced", "seen", "capacity"])
 def test_only_what_was_trained_on_before_is_replayed_and_no_held_out_text(tokens, tmp_path, scope):
-    replay = {"rate": "0.4", "accounting": "add", "scope": scope, "capacity": 7 if scope == "capacity" else None}
-    asked = stage_spec(replay)
-    of_pool = PoolSpec(
-        stage=2,
-        seed=1,
-        context_length=CONTEXT,
-        batch_size=BATCH,
-        new=NewText(language="fr", sequences=40),
-        past=(PastText(language="en", sequences=12, replay=None),),
-        replay=ReplaySpec(rate=Decimal("0.4"), scope=scope, capacity=replay["capacity"]),
-    )
-    build_pool(of_pool, {"en": tokens["en"]}, tmp_path)
-    batches = Batches(asked, tokens, tmp_path)
-    before = stage_spec(None) | {"stage": 1, "new": [{"language": "en", "budget": 12}], "past": []}
-    first = Batches(before, tokens, None)
+    spec = fr_after_en(ReplaySpec(rate=Decimal("0.4"), scope=scope, capacity=7 if scope == "capacity" else None))
+    batches = Batches(spec, tokens, write_pool(spec, tokens, tmp_path))
+    before = train_spec(1, "en", sequences=12, batch_size=BATCH, context_length=CONTEXT)
+    first = Batches(dataclasses.replace(before, seed=1), tokens, None)
     allowed = {row.tobytes() for step in range(len(first)) for row in first[step][0]}
     assert allowed <= training_rows(tokens, "en") and len(allowed) == 12
     own = 0

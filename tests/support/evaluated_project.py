@@ -6,12 +6,13 @@ import csv
 import json
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from palimpsest.artifact import atomic_file, write_json, write_manifest
 from palimpsest.params import validate
+from palimpsest.train.metrics import AlignmentRecord, MetricsRecord, StepRecord, ValidationRecord, encode_record
 
 LANGUAGES = ["fr", "en", "ar"]  # the order of training, which is not the alphabet's
 
@@ -66,6 +67,9 @@ LEDGERS = {
 }
 
 
+SIZE = {"parameters": 77, "training_flops_per_token": 6}
+
+
 def write_stage(
     folder: Path, stage: str, files: dict[str, Any], params: dict[str, Any], counts: dict[str, Any]
 ) -> None:
@@ -85,19 +89,26 @@ def write_run(root: Path, path: str) -> None:
         "mer": MER if replays else None,
     }
     if "/" not in path:
-        return write_stage(root / "runs" / path, "run", {}, {"seed": int(path[6])}, {"parameters": 77})
+        return write_stage(root / "runs" / path, "run", {}, {"seed": int(path[6])}, SIZE)
     params["train"] = {"batch_size": 20, "context_length": 5}
     ledger = SEQUENCES | LEDGERS["joint" if name.startswith("joint") else "replayed" if replays else "plain"]
-    lines: list[dict[str, Any]] = [{"step": step, "loss": 5.0} for step in range(1, ledger["steps"] + 1)]
+    steps = range(1, ledger["steps"] + 1)
+    records: list[MetricsRecord] = [StepRecord(step=step, loss=5.0, learning_rate=0.1) for step in steps]
     for step, tokens in ((5, 500), (ledger["steps"], ledger["total_tokens"])):
         losses = {language: step / 8 + index for index, language in enumerate(LANGUAGES)}
-        lines.insert(step, {"step": step, "tokens": tokens, "validation": losses})
+        records.insert(step, ValidationRecord(step=step, tokens=tokens, validation=losses))
     if replays:
-        for step, at in ((4, "step"), (8, "step"), (10, "window"), (10, "interpolated"), (13, "step")):
-            lines.append({"step": step, "at": at, "alignment": {"all": step / 16, "head": -step / 16}})
+        records += [_alignment(4, "step"), _alignment(8, "step"), _alignment(10, "window")]
+        records += [_alignment(10, "interpolated"), _alignment(13, "step")]
     with atomic_file(root / "runs" / path / "metrics.jsonl") as file:
-        file.writelines(json.dumps(line).encode() + b"\n" for line in lines)
-    return write_stage(root / "runs" / path, "run", {}, params, {"parameters": 77, "ledger": ledger})
+        file.writelines(json.dumps(encode_record(record)).encode() + b"\n" for record in records)
+    return write_stage(root / "runs" / path, "run", {}, params, SIZE | {"ledger": ledger, "skipped": 0})
+
+
+def _alignment(step: int, at: Literal["step", "window", "interpolated"]) -> AlignmentRecord:
+    norms = {"all": 1.0, "head": 1.0}
+    cosines = {"all": step / 16, "head": -step / 16}
+    return AlignmentRecord(step=step, at=at, alignment=cosines, norm_new=norms, norm_replayed=norms)
 
 
 def write_evaluation(root: Path, path: str, mean_losses: list[float]) -> None:

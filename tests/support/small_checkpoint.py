@@ -15,9 +15,10 @@ from palimpsest.artifact import file_digest, write_manifest
 from palimpsest.evaluate.task_registry import describe_tasks
 from palimpsest.raw.sample import cloze_questions, sample_documents
 from palimpsest.specs.evaluation import TasksSpec
-from palimpsest.train import init_model
+from palimpsest.specs.training import InitSpec, RandomModel
+from palimpsest.train.init_model import init_model
 
-SHAPE = {"layers": 2, "width": 32, "heads": 2, "ffn": 64, "tie_embeddings": False}
+SHAPE = RandomModel(layers=2, width=32, heads=2, ffn=64, tie_embeddings=False)
 CONTEXT = 256
 PIQA: list[dict[str, Any]] = [
     {"goal": f"goal {n}", "sol1": f"do {n}", "sol2": "do nothing", "label": n % 2} for n in range(8)
@@ -54,7 +55,7 @@ def write_byte_level_tokenizer(folder: Path) -> Path:
 
 def write_checkpoint(folder: Path, tokenizer: Path) -> Path:
     """A runs/{root} with random weights."""
-    init_model.build({"model": SHAPE, "context_length": CONTEXT, "seed": 0}, tokenizer, folder)
+    init_model(InitSpec(model=SHAPE, context_length=CONTEXT, seed=0, data=""), tokenizer, folder)
     return folder
 
 

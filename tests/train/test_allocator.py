@@ -1,5 +1,7 @@
 """Page faults of a process that takes and frees large tensors over and over."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 
@@ -17,12 +19,12 @@ print(min(found))
 """
 
 
-def faults(*how):
+def faults(*how: str) -> int:
     done = subprocess.run([sys.executable, "-c", CODE, *how], check=True, capture_output=True, text=True)
     return int(done.stdout)
 
 
-def test_what_was_freed_is_not_cleared_again():
+def test_what_was_freed_is_not_cleared_again() -> None:
     """Two tensors of 64 MiB: 32,768 pages of 4 KiB, or 64 large ones where the kernel hands those out; now and then a
     block finds another place."""
     assert faults("kept") < 32 <= faults("handed back")

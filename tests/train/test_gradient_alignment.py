@@ -1,98 +1,136 @@
 """The cosine of the gradients of new and replayed sequences: beside autograd by the sequence, and leaving no trace."""
 
+from __future__ import annotations
+
 import json
 import math
 import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from support.training import Stage, train_spec
+from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from palimpsest.model.hf_checkpoint import load_model
-from palimpsest.train.distributed.process_group import Ranks
-from palimpsest.train.gradient_alignment import Alignment, groups
-from palimpsest.train.metrics_log import read as read_metrics
+from palimpsest.model.hf_checkpoint import load_transformers_model
+from palimpsest.model.llama import Llama
+from palimpsest.model.llama_config import LlamaConfig
+from palimpsest.settings.replay import Mer
+from palimpsest.train.data import Batch, Batches
+from palimpsest.train.distributed.process_group import ProcessGroup
+from palimpsest.train.export import TrainingIdentity
+from palimpsest.train.gradient_alignment import GradientAlignment, weight_groups
+from palimpsest.train.metrics import AlignmentRecord, MetricsRecord, read_metrics
 from palimpsest.train.reptile import Reptile
-from palimpsest.train.spike_guard import Guard
-from palimpsest.train.trainer import Inputs, Stage, train
-from palimpsest.train.wrap.training_model import document_positions
+from palimpsest.train.step import forward_backward
+from palimpsest.train.trainer import Trainer, load_parts, load_trainer
+from palimpsest.train.wrap.training_model import TrainingModel, document_positions
+
+Weights = dict[str, Tensor]
+Measurement = dict[str, tuple[float, float, float]]
 
 
-class Lines(list):
-    def write(self, **line):
-        self.append(line)
+class Records(list[MetricsRecord]):
+    """A log in memory."""
+
+    def write(self, record: MetricsRecord) -> None:
+        self.append(record)
+
+    def sync(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    @property
+    def alignment(self) -> list[AlignmentRecord]:
+        return [record for record in self if isinstance(record, AlignmentRecord)]
 
 
-def changed(mer, **settings):
-    asked, inputs = mer
-    return asked | {"train": asked["train"] | settings}, inputs
+class ReadyTrainer:
+    """A trainer before its first step, whose measurements go to ``records``."""
+
+    def __init__(self, stage: Stage, out: Path) -> None:
+        parts = load_parts(TrainingIdentity(spec=stage.spec, input_digests={}), stage.inputs, out, ProcessGroup(1))
+        self.stage, self.parts, self.records = stage, parts, Records()
+        trainer = load_trainer(parts, discard_checkpoints=False)
+        self.alignment = GradientAlignment(
+            parts.model, parts.batches, parts.group, self.records,
+            interval=stage.spec.train.alignment_interval,
+            window=stage.spec.mer.interval if stage.spec.mer else None,
+            micro_batch_size=stage.spec.train.micro_batch_size,
+        )  # fmt: skip
+        self.trainer: Trainer = replace(trainer, log=self.records, alignment=self.alignment)
+        parts.model.model.train()
+
+    def step(self, step: int) -> None:
+        """Optimiser step number ``step``."""
+        self.trainer.train_step(step, self.parts.batches[step - 1])
+
+    def backward(self, rows: np.ndarray) -> None:
+        """Add the gradient of the mean loss of some sequences."""
+        forward_backward(
+            self.parts.model, torch.from_numpy(rows), len(rows), self.parts.group,
+            self.stage.spec.train.micro_batch_size,
+        )  # fmt: skip
+
+    def weights(self) -> Weights:
+        """A copy."""
+        return {name: weight.detach().clone() for name, weight in self.parts.model.weights.items()}
 
 
 @pytest.fixture
-def begin(mer, tmp_path):
-    """A stage that is ready for its first step, and writes its measurements to a list."""
-
-    def make(**settings):
-        asked, inputs = changed(mer, **settings)
-        stage = Stage(asked, inputs, tmp_path, {}, Ranks(1), 1, "stop")
-        stage.log, stage.guard = Lines(), Guard(None, None, [])
-        stage._restore(discard_checkpoints=False)
-        stage.network.model.train()
-        stage.alignment = Alignment(asked, stage.batches, stage.network, stage.ranks, stage._backward, stage.log)
-        return stage
+def begin(mer: Stage, tmp_path: Path) -> Callable[..., ReadyTrainer]:
+    def make(**settings: Any) -> ReadyTrainer:
+        return ReadyTrainer(mer.with_settings(**settings), tmp_path)
 
     return make
 
 
-def weights_of(stage):
-    return {name: weight.detach().clone() for weight, name in stage.network.names.items()}
-
-
-def group_of(name):
+def group_of(name: str) -> str | None:
     if found := re.match(r"model\.layers\.(\d+)\.", name):
         return f"block {int(found[1]) + 1}"
     return {"model.embed_tokens.weight": "embedding", "lm_head.weight": "head"}.get(name)
 
 
-def twin(stage, weights, step, document_mask=False, precision="fp32", **_):
+def twin(
+    trainer: ReadyTrainer, weights: Weights, step: int, document_mask: bool = False, precision: str = "fp32", **_: Any
+) -> Measurement:
     """Cosines and norms by group, from the gradient of each sequence's loss on its own, summed in float64."""
-    model = load_model(stage.inputs.parent, torch.device("cpu"))
+    model = load_transformers_model(trainer.stage.inputs.parent, torch.device("cpu"))
     model.load_state_dict(weights, strict=False)
-    rows, is_replayed = stage.batches[step - 1]
-    sums = {}
-    for row, old in zip(torch.from_numpy(rows), is_replayed, strict=True):
+    rows, is_replayed = trainer.parts.batches[step - 1]
+    sums: dict[tuple[str, bool], dict[str, np.ndarray]] = {}
+    for row, replayed in zip(torch.from_numpy(rows), is_replayed, strict=True):
         positions = document_positions(row[None, :-1], 0) if document_mask else None
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             logits = model(row[None, :-1], position_ids=positions, use_cache=False).logits[0].float()
-        loss = F.cross_entropy(logits, row[1:])
         names, tensors = zip(*model.named_parameters(), strict=True)
-        for name, gradient in zip(names, torch.autograd.grad(loss, tensors), strict=True):
+        for name, gradient in zip(names, torch.autograd.grad(F.cross_entropy(logits, row[1:]), tensors), strict=True):
             for group in {"all", group_of(name)} - {None}:
-                part = sums.setdefault((group, bool(old)), {})
+                part = sums.setdefault((str(group), bool(replayed)), {})
                 part[name] = part.get(name, 0) + gradient.double().numpy().ravel()
     found = {}
     for group in {group for group, _ in sums}:
-        new, replayed = (
-            np.concatenate(list(sums[group, old].values())) / (is_replayed == old).sum() for old in (False, True)
-        )
-        norms = np.linalg.norm(new), np.linalg.norm(replayed)
-        found[group] = (new @ replayed / (norms[0] * norms[1]), *norms)
+        new, old = (np.concatenate(list(sums[group, of].values())) / (is_replayed == of).sum() for of in (False, True))
+        norms = float(np.linalg.norm(new)), float(np.linalg.norm(old))
+        found[group] = (float(new @ old / (norms[0] * norms[1])), *norms)
     return found
 
 
-def measured(line):
+def measured(record: AlignmentRecord) -> Measurement:
     return {
-        group: (line["alignment"][group], line["norm_new"][group], line["norm_replayed"][group])
-        for group in line["alignment"]
+        group: (record.alignment[group], record.norm_new[group], record.norm_replayed[group])
+        for group in record.alignment
     }
 
 
-def assert_equal(line, expected, **tolerance):
-    found = measured(line)
+def assert_equal(record: AlignmentRecord, expected: Measurement, **tolerance: float) -> None:
+    found = measured(record)
     assert found.keys() == expected.keys() == {"all", "embedding", "block 1", "block 2", "head"}
     for group in expected:
         assert found[group] == pytest.approx(expected[group], **tolerance), group
@@ -108,58 +146,82 @@ def assert_equal(line, expected, **tolerance):
         ({"precision": "bf16"}, {"rel": 1e-2, "abs": 5e-3}),
     ],
 )
-def test_equals_the_gradients_of_each_sequence_on_its_own(begin, settings, tolerance):
-    stage = begin(alignment_interval=1, **settings)
+def test_equals_the_gradients_of_each_sequence_on_its_own(
+    begin: Callable[..., ReadyTrainer], settings: dict[str, Any], tolerance: dict[str, float]
+) -> None:
+    trainer = begin(alignment_interval=1, **settings)
     for step in (1, 2):
-        weights = weights_of(stage)
-        stage._step(step - 1, *stage.batches[step - 1])
-        assert [(line["step"], line["at"]) for line in stage.log] == [(step, "step")]
-        assert_equal(stage.log.pop(), twin(stage, weights, step, **settings), **tolerance)
+        weights = trainer.weights()
+        trainer.step(step)
+        assert [(record.step, record.at) for record in trainer.records.alignment] == [(step, "step")]
+        assert_equal(trainer.records.alignment[0], twin(trainer, weights, step, **settings), **tolerance)
+        trainer.records.clear()
 
 
-def test_before_and_after_an_interpolation_it_is_of_the_same_batch_at_those_weights(begin, monkeypatch):
-    stage, seen = begin(alignment_interval=3), []
+def test_before_and_after_an_interpolation_it_is_of_the_same_batch_at_those_weights(
+    begin: Callable[..., ReadyTrainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer, seen = begin(alignment_interval=3), []
     after_step = Reptile.after_step
 
-    def watched(*arguments, **options):
-        seen.append(weights_of(stage))
+    def watched(*arguments: Any, **options: Any) -> bool:
+        seen.append(trainer.weights())
         closed = after_step(*arguments, **options)
-        seen.append(weights_of(stage))
+        seen.append(trainer.weights())
         return closed
 
     monkeypatch.setattr(Reptile, "after_step", watched)
-    for step in range(7):
-        stage._step(step, *stage.batches[step])
-    assert [(line["step"], line["at"]) for line in stage.log] == [
+    for step in range(1, 8):
+        trainer.step(step)
+    records = trainer.records.alignment
+    assert [(record.step, record.at) for record in records] == [
         (3, "step"), (6, "step"), (7, "window"), (7, "interpolated"),
     ]  # fmt: skip
-    before, after = (twin(stage, weights, 7) for weights in seen[-2:])
+    before, after = (twin(trainer, weights, 7) for weights in seen[-2:])
     assert before["all"] != pytest.approx(after["all"], rel=1e-2)
-    assert_equal(stage.log[2], before, rel=1e-4, abs=1e-5)
-    assert_equal(stage.log[3], after, rel=1e-4, abs=1e-5)
+    assert_equal(records[2], before, rel=1e-4, abs=1e-5)
+    assert_equal(records[3], after, rel=1e-4, abs=1e-5)
 
 
-def by_hand(rows, is_replayed):
-    """The line of a model whose loss is weights · row, so that its gradient is the mean row; None without one."""
-    blocks = [nn.Linear(3, 1, bias=False)]
-    weight, log = blocks[0].weight, Lines()
-    spec = {"replay": {"rate": "0.25"}, "mer": None, "train": {"alignment_interval": 1, "compile": False}}
-    model = SimpleNamespace(
-        base_model=SimpleNamespace(layers=blocks),
-        get_input_embeddings=lambda: SimpleNamespace(weight=weight),
-        get_output_embeddings=lambda: SimpleNamespace(weight=weight),
+class MeanRowModel:
+    """A model of one weight [1, 3] whose loss is weight · row, so that its gradient is the mean row."""
+
+    def __init__(self) -> None:
+        self.block = nn.Linear(3, 1, bias=False)
+        self.weights = {"weight": self.block.weight}
+        self.model = SimpleNamespace(
+            base_model=SimpleNamespace(layers=[self.block]),
+            get_input_embeddings=lambda: self.block,
+            get_output_embeddings=lambda: self.block,
+        )
+        self.device = torch.device("cpu")
+
+    def losses(self, rows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """As of two tokens each, with the loss of the row."""
+        losses = (rows @ self.block.weight[0])[:, None].expand(-1, 2)
+        return (losses.sum(dim=1) * weights).sum(), losses.detach()
+
+    def sync_gradients(self, now: bool) -> None: ...
+
+    def without_compiler(self) -> Any:
+        return torch.enable_grad()
+
+
+def by_hand(rows: list[list[float]], is_replayed: list[bool]) -> AlignmentRecord | None:
+    """The measurement of a batch; None where there is none."""
+    batch = Batch(np.array(rows, np.float32), np.array(is_replayed))
+    fake, group, records = MeanRowModel(), ProcessGroup(1), Records()
+    model = cast(TrainingModel, fake)
+    alignment = GradientAlignment(
+        model, cast(Batches, [batch]), group, records, interval=1, window=None, micro_batch_size=None
     )
-    rows, is_replayed = np.array(rows, np.float32), np.array(is_replayed)
-
-    def backward(part, sequences):
-        (weight * part.sum(dim=0) / sequences).sum().backward()
-
-    network = SimpleNamespace(names={weight: "weight"}, model=model)
-    alignment = Alignment(spec, [(rows, is_replayed)], network, Ranks(1), backward, log)
-    backward(torch.from_numpy(rows), len(rows))
+    forward_backward(model, torch.from_numpy(batch.rows), len(rows), group, None)
+    assert fake.block.weight.grad is not None
+    torch.testing.assert_close(fake.block.weight.grad, torch.from_numpy(batch.rows).mean(dim=0, keepdim=True))
+    before = fake.block.weight.grad.clone()
     alignment.at_step(1)
-    assert torch.equal(weight.grad, torch.from_numpy(rows).mean(dim=0, keepdim=True))
-    return log[0] if log else None
+    assert torch.equal(fake.block.weight.grad, before)
+    return records.alignment[0] if records else None
 
 
 @pytest.mark.parametrize(
@@ -171,10 +233,13 @@ def by_hand(rows, is_replayed):
         ([[1, 1, 0], [1, 0, 0], [3, 0, 0], [-1, 0, 0]], [False, True, True, True], math.sqrt(0.5), (math.sqrt(2), 1)),
     ],
 )
-def test_closed_forms(rows, is_replayed, cosine, norms):
-    line = by_hand(rows, is_replayed)
+def test_closed_forms(
+    rows: list[list[float]], is_replayed: list[bool], cosine: float, norms: tuple[float, float]
+) -> None:
+    record = by_hand(rows, is_replayed)
+    assert record
     for group in ("all", "embedding", "block 1"):
-        assert measured(line)[group] == pytest.approx((cosine, *norms), abs=1e-6)
+        assert measured(record)[group] == pytest.approx((cosine, *norms), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -185,89 +250,95 @@ def test_closed_forms(rows, is_replayed, cosine, norms):
         ([[1, 0, 0], [0, 0, 0]], [False, True]),
     ],
 )
-def test_where_there_is_no_cosine_no_line_is_written(rows, is_replayed):
+def test_where_there_is_no_cosine_no_record_is_written(rows: list[list[float]], is_replayed: list[bool]) -> None:
     assert by_hand(rows, is_replayed) is None
 
 
-def test_equal_new_and_replayed_sequences_have_cosine_1(begin):
-    stage = begin(alignment_interval=1)
-    rows, _ = stage.batches[0]
-    batches = [(np.tile(rows[:1], (4, 1)), np.array([False, True, False, False]))]
-    stage.alignment._batches = batches
-    stage._backward(torch.from_numpy(batches[0][0]), 4)
-    stage.alignment.at_step(1)
-    for cosine, new, replayed in measured(stage.log[0]).values():
+def test_equal_new_and_replayed_sequences_have_cosine_1(begin: Callable[..., ReadyTrainer]) -> None:
+    trainer = begin(alignment_interval=1)
+    rows, _ = trainer.parts.batches[0]
+    batch = Batch(np.tile(rows[:1], (4, 1)), np.array([False, True, False, False]))
+    alignment = GradientAlignment(
+        trainer.parts.model, cast(Batches, [batch]), trainer.parts.group, trainer.records,
+        interval=1, window=None, micro_batch_size=None,
+    )  # fmt: skip
+    trainer.backward(batch.rows)
+    alignment.at_step(1)
+    for cosine, new, replayed in measured(trainer.records.alignment[0]).values():
         assert cosine == pytest.approx(1, abs=1e-5)
         assert new == pytest.approx(replayed, rel=1e-4)
 
 
-def test_a_measurement_leaves_gradients_weights_and_generator_to_the_bit(begin):
+def test_a_measurement_leaves_gradients_weights_and_generator_to_the_bit(begin: Callable[..., ReadyTrainer]) -> None:
     """A pass draws a random number, as dropout would, which the training must not miss."""
-    stage = begin(alignment_interval=1)
-    stage.network.model.register_forward_pre_hook(lambda *_: torch.rand(1) and None)
-    rows, is_replayed = stage.batches[0]
-    stage._backward(torch.from_numpy(rows), len(is_replayed))
-    held = [weight.grad for weight in stage.network.names]
-    before = [gradient.clone() for gradient in held], list(weights_of(stage).values()), torch.get_rng_state()
-    stage.alignment.at_step(1)
-    assert all(weight.grad is gradient for weight, gradient in zip(stage.network.names, held, strict=True))
-    after = held, list(weights_of(stage).values()), torch.get_rng_state()
-    assert torch.equal(before[2], after[2])
-    for one, other in zip(before[:2], after[:2], strict=True):
-        assert all(map(torch.equal, one, other))
-    stage._backward(torch.from_numpy(rows), len(is_replayed))
-    assert not torch.equal(torch.get_rng_state(), after[2]), "a pass draws nothing, so nothing was tested"
+    trainer = begin(alignment_interval=1)
+    trainer.parts.model.model.register_forward_pre_hook(lambda *_: torch.rand(1) and None)
+    weights = list(trainer.parts.model.weights.values())
+    rows, _ = trainer.parts.batches[0]
+    trainer.backward(rows)
+    gradients = [weight.grad for weight in weights]
+    copies = [gradient.clone() for gradient in gradients if gradient is not None]
+    before, generator = trainer.weights(), torch.get_rng_state()
+    trainer.alignment.at_step(1)
+    assert all(weight.grad is gradient for weight, gradient in zip(weights, gradients, strict=True))
+    assert all(map(torch.equal, copies, [weight.grad for weight in weights]))
+    assert all(map(torch.equal, before.values(), trainer.weights().values()))
+    after = torch.get_rng_state()
+    assert torch.equal(generator, after)
+    trainer.backward(rows)
+    assert not torch.equal(torch.get_rng_state(), after), "a pass draws nothing, so nothing was tested"
 
 
-def test_training_ends_with_the_same_bytes_measured_or_not(mer, tmp_path):
+def test_training_ends_with_the_same_bytes_measured_or_not(mer: Stage, tmp_path: Path) -> None:
     for interval in (None, 2):
-        train(*changed(mer, alignment_interval=interval), tmp_path / str(interval), 1000)
+        mer.with_settings(alignment_interval=interval).train(tmp_path / str(interval))
     for name in ("model.safetensors", "optimizer.safetensors"):
         assert (tmp_path / "None" / name).read_bytes() == (tmp_path / "2" / name).read_bytes()
-    plain, lines = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("None", "2"))
-    assert plain == [line for line in lines if "alignment" not in line] != lines
+    plain, records = (list(read_metrics(tmp_path / name / "metrics.jsonl")) for name in ("None", "2"))
+    assert plain == [record for record in records if not isinstance(record, AlignmentRecord)] != records
 
 
-def test_nothing_is_compiled_for_the_sizes_of_a_measurement(begin, monkeypatch):
-    """Code that serves other sizes too could take the place of the training's own, and takes long to make."""
+def test_nothing_is_compiled_for_the_sizes_of_a_measurement(
+    begin: Callable[..., ReadyTrainer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Code that serves other sizes too could take the place of the training's own, and takes long to compile."""
     compiled = []
 
-    def backend(graph, _inputs):
+    def backend(graph: Any, _inputs: Any) -> Any:
         compiled.append(graph)
         return graph.forward
 
-    def compile_by_it(block, dynamic):
+    def compile_by_it(block: Any, dynamic: bool) -> None:
         block._compiled_call_impl = torch.compile(block._call_impl, backend=backend, dynamic=dynamic)
 
     monkeypatch.setattr(nn.Module, "compile", compile_by_it)
-    stage = begin(compile=True, alignment_interval=1)
-    rows, is_replayed = stage.batches[0]
-    stage._backward(torch.from_numpy(rows), len(is_replayed))
+    trainer = begin(compile=True, alignment_interval=1)
+    rows, is_replayed = trainer.parts.batches[0]
+    trainer.backward(rows)
     before = len(compiled)
-    stage.alignment.at_step(1)
-    assert stage.log and before and len(compiled) == before
-    stage._backward(torch.from_numpy(rows[is_replayed]), 1)
-    assert len(compiled) > before, "other sizes ask for no other code, so nothing was tested"
+    trainer.alignment.at_step(1)
+    assert trainer.records.alignment and before and len(compiled) == before
+    trainer.backward(rows[is_replayed])
+    assert len(compiled) > before, "other sizes need no other code, so nothing was tested"
 
 
-def test_lines_come_at_their_steps(straight):
+def test_records_come_at_their_steps(straight: Path) -> None:
     """Interval 8, windows of 7. The first window holds no step to measure, and the last batch nothing replayed."""
-    lines = [line for line in read_metrics(straight / "metrics.jsonl") if "alignment" in line]
-    steps = {at: [line["step"] for line in lines if line["at"] == at] for at in ("step", "window", "interpolated")}
+    records = [record for record in read_metrics(straight / "metrics.jsonl") if isinstance(record, AlignmentRecord)]
+    steps = {at: [record.step for record in records if record.at == at] for at in ("step", "window", "interpolated")}
     assert steps == {
         "step": [8, 16, 24, 32],
         "window": [14, 21, 28, 35],
         "interpolated": [14, 21, 28, 35],
     }
-    assert [line["step"] for line in lines] == sorted(line["step"] for line in lines)
-    assert all(-1 <= cosine <= 1 for line in lines for cosine in line["alignment"].values())
-    assert lines[-2]["alignment"] != lines[-1]["alignment"]
+    assert [record.step for record in records] == sorted(record.step for record in records)
+    assert all(-1 <= cosine <= 1 for record in records for cosine in record.alignment.values())
+    assert records[-2].alignment != records[-1].alignment
 
 
-def test_a_stage_that_replays_nothing_measures_nothing(root, tokens, tokenizer, tmp_path, spec):
-    inputs = Inputs(parent=root / "en", tokenizer=tokenizer, tokens=tokens, pool=None)
-    asked = spec(2, "fr", past=["en"], mer={"interval": 7, "step_size": 0.5, "moments": "keep"}, alignment_interval=1)
-    train(asked, inputs, tmp_path / "run", 1000)
+def test_a_stage_that_replays_nothing_measures_nothing(english: Stage, root: Path, tmp_path: Path) -> None:
+    spec = train_spec(2, "fr", past=["en"], mer=Mer(interval=7, step_size=0.5, moments="keep"), alignment_interval=1)
+    replace(english.with_inputs(parent=root / "en"), spec=spec).train(tmp_path / "run")
     assert "alignment" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
@@ -281,19 +352,20 @@ def test_a_stage_that_replays_nothing_measures_nothing(root, tokens, tokenizer, 
     ],
 )
 @pytest.mark.parametrize("tied", [False, True])
-def test_groups_share_out_all_weights_but_the_last_gain(layers, names, tied):
+def test_groups_share_out_all_weights_but_the_last_norm(layers: int, names: list[str], tied: bool) -> None:
     config = LlamaConfig(
         vocab_size=20, hidden_size=8, intermediate_size=8, num_hidden_layers=layers, num_attention_heads=2,
+        num_key_value_heads=2, head_dim=4, max_position_embeddings=8, rms_norm_eps=1e-6, rope_theta=1e4,
         tie_word_embeddings=tied,
     )  # fmt: skip
-    model = LlamaForCausalLM(config)
-    found = groups(model)
-    assert list(found) == ["embedding", *names, *([] if tied else ["head"])]
-    shared = [id(weight) for weights in found.values() for weight in weights]
+    model = Llama(config)
+    groups = weight_groups(model)
+    assert list(groups) == ["embedding", *names, *([] if tied else ["head"])]
+    shared = [id(weight) for weights in groups.values() for weight in weights]
     others = {name for name, weight in model.named_parameters() if id(weight) not in shared}
     assert len(shared) == len(set(shared)) and others == {"model.norm.weight"}
 
 
-def test_a_line_is_json(straight):
+def test_a_line_is_json(straight: Path) -> None:
     for line in (straight / "metrics.jsonl").read_text().splitlines():
         json.loads(line, parse_constant=pytest.fail)

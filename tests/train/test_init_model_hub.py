@@ -1,9 +1,13 @@
 """``model.hub`` against an HTTP server on this machine that answers as the hub does."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import threading
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,7 +17,8 @@ from safetensors.torch import load_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from palimpsest.errors import TrainingError
-from palimpsest.train import init_model
+from palimpsest.specs.training import HubModel, InitSpec
+from palimpsest.train.init_model import init_model
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SIZES = {
@@ -31,16 +36,17 @@ class Hub(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, files):
+    def __init__(self, files: dict[str, bytes]) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
         self.files = files
-        self.asked = []
+        self.requested: list[str] = []
 
     @property
-    def endpoint(self):
+    def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def names(self, repository):
+    def names(self, repository: str) -> list[str]:
+        """The files of a repository."""
         pickled = repository == "some/pickled"
         return [name for name in self.files if not pickled or "safetensors" not in name]
 
@@ -48,15 +54,20 @@ class Hub(ThreadingHTTPServer):
 class Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_HEAD(self):
+    @property
+    def hub(self) -> Hub:
+        assert isinstance(self.server, Hub)
+        return self.server
+
+    def do_HEAD(self) -> None:
         self._answer()
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         self._answer()
 
-    def _answer(self):
+    def _answer(self) -> None:
         path = urlsplit(self.path).path
-        self.server.asked.append(path)
+        self.hub.requested.append(path)
         status, body, headers = self._found(path)
         self.send_response(status)
         for name, value in {"X-Repo-Commit": COMMIT, "Content-Length": str(len(body)), **headers}.items():
@@ -65,28 +76,28 @@ class Answer(BaseHTTPRequestHandler):
         if self.command == "GET":
             self.wfile.write(body)
 
-    def _found(self, path):
+    def _found(self, path: str) -> tuple[int, bytes, dict[str, str]]:
         if "some/gated" in path:
             return 401, b"", {"X-Error-Code": "GatedRepo"}
         repository = "some/pickled" if "some/pickled" in path else "some/model"
         if path == f"/api/models/{repository}/tree/{COMMIT}":
             listed = [
-                {"type": "file", "path": name, "size": len(self.server.files[name]), "oid": "0" * 40}
-                for name in self.server.names(repository)
+                {"type": "file", "path": name, "size": len(self.hub.files[name]), "oid": "0" * 40}
+                for name in self.hub.names(repository)
             ]
             return 200, json.dumps(listed).encode(), {"Content-Type": "application/json"}
         name = path.removeprefix(f"/{repository}/resolve/{COMMIT}/")
-        if name == path or name not in self.server.files:
+        if name == path or name not in self.hub.files:
             return 404, b"", {"X-Error-Code": "RevisionNotFound" if COMMIT not in path else "EntryNotFound"}
-        body = self.server.files[name]
+        body = self.hub.files[name]
         return 200, body, {"ETag": f'"{hashlib.sha256(body).hexdigest()}"'}
 
-    def log_message(self, *_): ...
+    def log_message(self, *_: object) -> None: ...
 
 
 @pytest.fixture
-def elsewhere(tmp_path, tokenizer):
-    """The model's folder in two shards, with what must not be taken beside it."""
+def elsewhere(tmp_path: Path, tokenizer: Path) -> Path:
+    """The model's folder in two shards, with what must not be downloaded beside it."""
     torch.manual_seed(0)
     folder = tmp_path / "elsewhere"
     LlamaForCausalLM(LlamaConfig(**SIZES)).save_pretrained(folder, max_shard_size="70KB")
@@ -98,27 +109,32 @@ def elsewhere(tmp_path, tokenizer):
 
 
 @pytest.fixture
-def hub(elsewhere):
+def hub(elsewhere: Path) -> Iterator[Hub]:
     with Hub({path.name: path.read_bytes() for path in elsewhere.iterdir()}) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
 
 
+Build = Callable[..., str | None]
+
+
 @pytest.fixture
-def build(tokenizer, tmp_path, monkeypatch):
-    """``build(endpoint, name, …)``: the message, if it is refused. The library took its addresses at import."""
+def build(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Build:
+    """``build(endpoint, name, …)``: the message, if it is refused. The library reads its addresses at import."""
     monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
 
-    def run(endpoint, name, revision=COMMIT, context=16, out=tmp_path / "out"):
+    def run(
+        endpoint: str, name: str, revision: str = COMMIT, context: int = 16, out: Path = tmp_path / "out"
+    ) -> str | None:
         monkeypatch.setattr(constants, "ENDPOINT", endpoint)
         monkeypatch.setattr(
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         )
-        model = {"hub": name, "revision": revision, "tie_embeddings": False}
+        spec = InitSpec(model=HubModel(hub=name, revision=revision), context_length=context, seed=0, data="")
         try:
-            init_model.build({"model": model, "context_length": context, "seed": 0}, tokenizer, out)
+            init_model(spec, tokenizer, out)
         except TrainingError as error:
             return str(error)
         return None
@@ -126,10 +142,12 @@ def build(tokenizer, tmp_path, monkeypatch):
     return run
 
 
-def test_the_commits_safetensors_are_taken_over_and_nothing_else_and_once(hub, build, elsewhere, tmp_path):
+def test_the_commits_safetensors_are_downloaded_and_nothing_else_and_once(
+    hub: Hub, build: Build, elsewhere: Path, tmp_path: Path
+) -> None:
     out, again = tmp_path / "init", tmp_path / "again"
     assert build(hub.endpoint, "some/model", out=out) is None
-    fetched = {path.removeprefix(f"/some/model/resolve/{COMMIT}/") for path in hub.asked if "/resolve/" in path}
+    fetched = {path.removeprefix(f"/some/model/resolve/{COMMIT}/") for path in hub.requested if "/resolve/" in path}
     assert fetched == WANTED
     given = {}
     for shard in elsewhere.glob("model-*.safetensors"):
@@ -137,45 +155,46 @@ def test_the_commits_safetensors_are_taken_over_and_nothing_else_and_once(hub, b
     taken = load_file(out / "model.safetensors")
     assert given.keys() == taken.keys() and all(torch.equal(given[name], taken[name]) for name in given)
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["params"]["model"] == {"hub": "some/model", "revision": COMMIT, "tie_embeddings": False}
+    assert manifest["params"]["model"] == {"kind": "hub", "hub": "some/model", "revision": COMMIT}
     assert str(tmp_path) not in (out / "manifest.json").read_text() + (out / "config.json").read_text()
-    before = len(hub.asked)
+    before = len(hub.requested)
     assert build("http://127.0.0.1:9", "some/model", out=again) is None  # from the cache, without a network
-    assert len(hub.asked) == before
+    assert len(hub.requested) == before
     for path in out.iterdir():
         assert path.read_bytes() == (again / path.name).read_bytes(), path.name
 
 
-def test_what_goes_wrong_is_one_message(hub, build, tmp_path):
-    def said(name, what, **asked):
-        assert build(hub.endpoint, name, **asked).startswith(
-            f"model.hub {name} at {asked.get('revision', COMMIT)}: {what}"
-        )
+def test_what_goes_wrong_is_one_message(hub: Hub, build: Build, tmp_path: Path) -> None:
+    def fails(name: str, message: str, revision: str = COMMIT) -> None:
+        error = build(hub.endpoint, name, revision)
+        assert error and error.startswith(f"model.hub {name} at {revision}: {message}")
 
-    said("some/gated", "access is gated; accept its conditions on the hub, and set HF_TOKEN to a token of that account")
-    said("some/model", "the model has no such commit; check model.revision", revision="f" * 40)
-    said("some/pickled", "has no *.safetensors; save the model")
-    said("not a name", "cannot be downloaded (HFValidationError")
+    fails(
+        "some/gated", "access is gated; accept its conditions on the hub, and set HF_TOKEN to a token of that account"
+    )
+    fails("some/model", "the model has no such commit; check model.revision", revision="f" * 40)
+    fails("some/pickled", "has no *.safetensors; save the model")
+    fails("not a name", "cannot be downloaded (HFValidationError")
     assert not (tmp_path / "out").exists()
-    assert "takes 64 tokens, but train.context_length is 128" in build(hub.endpoint, "some/model", context=128)
+    assert "takes 64 tokens, but train.context_length is 128" in str(build(hub.endpoint, "some/model", context=128))
 
 
-def test_a_model_with_other_tokens_is_refused(hub, build):
+def test_a_model_with_other_tokens_is_refused(hub: Hub, build: Build) -> None:
     words = json.loads(hub.files["tokenizer.json"])
     words["model"]["vocab"]["other"] = words["model"]["vocab"].pop("w7")
     hub.files["tokenizer.json"] = json.dumps(words).encode()
-    said = build(hub.endpoint, "some/model")
-    assert "of which the shards are: vocab differ; set tokenizer.hub and .revision as model's" in said
+    error = str(build(hub.endpoint, "some/model"))
+    assert "which made the shards: vocab differ; set tokenizer.hub and .revision as model's" in error
 
 
-def test_a_model_without_a_tokenizer_is_refused(hub, build):
+def test_a_model_without_a_tokenizer_is_refused(hub: Hub, build: Build) -> None:
     del hub.files["tokenizer.json"]
-    assert "has no tokenizer.json; save the model with its tokenizer" in build(hub.endpoint, "some/model")
+    assert "has no tokenizer.json; save the model with its tokenizer" in str(build(hub.endpoint, "some/model"))
 
 
-def test_no_network_is_one_message_too(build, monkeypatch):
+def test_no_network_is_one_message_too(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """Told to stay offline, the library gives up at once; with a network that does not answer it tries for long."""
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    said = build("http://127.0.0.1:9", "some/model")
-    assert said.startswith(f"model.hub some/model at {COMMIT}: not in the cache, and the hub gave no answer")
-    assert "HF_TOKEN" in said and "model.path" in said
+    error = str(build("http://127.0.0.1:9", "some/model"))
+    assert error.startswith(f"model.hub some/model at {COMMIT}: not in the cache, and the hub gave no answer")
+    assert "HF_TOKEN" in error and "model.path" in error

@@ -1,36 +1,51 @@
 """The model card of a checkpoint, read back by the hub's own library."""
 
+from __future__ import annotations
+
 import json
 import math
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard as HubModelCard
+from support.training import REPLAY, Stage, past_text, train_spec
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from palimpsest.train.model_card import card, write_card
+from palimpsest.artifact import read_manifest
+from palimpsest.replay.stage_ledger import StageLedger
+from palimpsest.settings.replay import Mer, ReplayShare
+from palimpsest.specs.training import TrainSpec
+from palimpsest.train.metrics import ValidationRecord, read_metrics
+from palimpsest.train.model_card import ModelCard, write_model_card
+from palimpsest.train.run_counts import RunCounts, read_counts
 
-COUNTS = {"parameters": 12_345, "ledger": {"steps": 40, "flops": 7_654_321_000}}
-INPUTS = {"parent": "ab" * 32, "replay": "cd" * 32, "tokens/en": "ef" * 32}
+LEDGER = StageLedger(
+    steps=40, new_sequences=120, replayed_sequences=39, new_tokens=1920, replayed_tokens=624, total_tokens=2544,
+    flops=7_654_321_000,
+)  # fmt: skip
+COUNTS = RunCounts(parameters=12_345, training_flops_per_token=3, ledger=LEDGER, skipped=0)
+DIGESTS = {"parent": "ab" * 32, "replay": "cd" * 32, "tokens/en": "ef" * 32}
 LOSSES = {"en": 2.5, "fr": 3.0, "de": 7.25}
-NAME = "12" * 32
-MER = {"interval": 7, "step_size": 0.5, "moments": "keep"}
+FINGERPRINT = "12" * 32
+MER = Mer(interval=7, step_size=0.5, moments="keep")
 
 
 @pytest.fixture
-def third(spec):
+def third() -> TrainSpec:
     """A third stage at 25 %, after a second one at 50 %."""
-    asked = spec(3, "de", past=["en", "fr"], replay={"rate": "0.25", "accounting": "add", "scope": "past"}, mer=MER)
-    asked["past"][1]["rate"] = "0.5"
-    return asked
+    spec = train_spec(3, "de", replay=REPLAY, mer=MER)
+    return replace(spec, past=(past_text("en"), past_text("fr", ReplayShare(rate=Decimal("0.5")))))
 
 
-def make(asked, losses=LOSSES):
-    return card(asked, COUNTS, losses, INPUTS, NAME)
+def card(spec: TrainSpec, losses: Mapping[str, float] = LOSSES) -> str:
+    return ModelCard(spec=spec, counts=COUNTS, validation=losses, input_digests=DIGESTS, fingerprint=FINGERPRINT).text
 
 
-def test_the_front_matter_is_what_the_hub_expects(third):
-    data = ModelCard(make(third)).data
+def test_the_front_matter_is_what_the_hub_expects(third: TrainSpec) -> None:
+    data = HubModelCard(card(third)).data
     assert data.language == ["en", "fr", "de"]
     assert (data.to_dict()["library_name"], data.pipeline_tag) == ("transformers", "text-generation")
     assert (data.license, data.license_name) == ("other", "as-the-training-data")
@@ -42,64 +57,68 @@ def test_the_front_matter_is_what_the_hub_expects(third):
     assert {result.task_type for result in data.eval_results} == {"text-generation"} and len(found) == 6
 
 
-def test_norwegian_stays_a_language(spec):
-    assert ModelCard(make(spec(1, "no"), {"no": 1.0})).data.language == ["no"]
+def test_norwegian_stays_a_language() -> None:
+    assert HubModelCard(card(train_spec(1, "no"), {"no": 1.0})).data.language == ["no"]
 
 
-def test_a_training_that_went_wrong_has_a_card(third):
-    found = ModelCard(make(third, LOSSES | {"de": 1e4})).data.eval_results
+def test_a_training_that_diverged_has_a_card(third: TrainSpec) -> None:
+    found = HubModelCard(card(third, LOSSES | {"de": 1e4})).data.eval_results
     assert math.inf in {result.metric_value for result in found}
 
 
-def test_it_tells_every_stage_with_its_tokens(third, spec):
+def test_every_stage_is_listed_with_its_tokens(third: TrainSpec) -> None:
     """120 new sequences of 16 tokens a stage; at 50 % as many again, at 25 % a third of them (⌊159 · 0.25⌋ = 39)."""
-    text = make(third)
+    text = card(third)
     assert "| 1 | en | 1,920 | 0 | 0 % |" in text
     assert "| 2 | fr | 1,920 | 1,904 | 50 % |" in text
     assert "| 3 | de | 1,920 | 624 | 25 % |" in text
     assert "every k = 7 optimiser steps" in text and "ε = 0.5" in text and "added to the new ones" in text
     assert "| en | 1 | 2.5000 | 12.18 |" in text
-    assert "Stage 3 of 3, seed 0" in text and NAME in text and all(digest in text for digest in INPUTS.values())
-    plain = make(spec(1, "en"))
+    assert "Stage 3 of 3, seed 0" in text and FINGERPRINT in text and all(digest in text for digest in DIGESTS.values())
+    plain = card(train_spec(1, "en"))
     assert "Reptile" not in plain and "Replay:" not in plain
     assert "| fr | not yet | 3.0000 | 20.09 |" in plain
-    assert ModelCard(plain).data.language == ["en"]
+    assert HubModelCard(plain).data.language == ["en"]
 
 
-def test_joint_and_reptile_alone(spec):
-    asked = spec(1, ["en", "fr"])
-    text = make(asked)
+def test_joint_and_reptile_alone() -> None:
+    text = card(train_spec(1, ["en", "fr"]))
     assert "# Palimpsest: en + fr\n" in text and "| 1 | en, fr | 3,840 | 0 | 0 % |" in text
-    reptile = ModelCard(make(spec(2, "fr", past=["en"], mer=MER)))
+    reptile = HubModelCard(card(train_spec(2, "fr", past=["en"], mer=MER)))
     assert reptile.data.tags == ["continual-pretraining", "reptile"]
     assert "# Palimpsest: en → fr, Reptile\n" in reptile.content
 
 
-def test_the_card_of_a_real_run(straight, mer):
-    """What the training writes: the last losses of its metrics, the hashes of its inputs; and its code runs."""
-    asked, inputs = mer
-    manifest = json.loads((straight / "manifest.json").read_text())
-    assert "README.md" in manifest["files"]
+def test_the_card_of_a_real_run(straight: Path, mer: Stage) -> None:
+    """The last losses of its metrics, the hashes of its inputs."""
+    manifest = read_manifest(straight, "run")
+    assert "README.md" in manifest.files
     text = (straight / "README.md").read_text()
-    lines = [json.loads(line) for line in (straight / "metrics.jsonl").read_text().splitlines()]
-    losses = next(line["validation"] for line in reversed(lines) if "validation" in line)
-    digests = manifest["inputs"]
-    name = json.loads((straight / "state.json").read_text())["fingerprint"]
-    assert text == card(asked, manifest["counts"], losses, digests, name)
-    found = {result.dataset_name: result.metric_value for result in ModelCard(text).data.eval_results}
-    assert found.keys() == {"Held-out text, en", "Held-out text, fr"}
-    assert str(straight) not in text and str(inputs.parent) not in text
+    points = [record for record in read_metrics(straight / "metrics.jsonl") if isinstance(record, ValidationRecord)]
+    counts = read_counts(manifest)
+    assert isinstance(counts, RunCounts)
+    expected = ModelCard(
+        spec=mer.spec, counts=counts, validation=points[-1].validation, input_digests=manifest.inputs,
+        fingerprint=json.loads((straight / "state.json").read_text())["fingerprint"],
+    )  # fmt: skip
+    assert text == expected.text
+    found = {result.dataset_name for result in HubModelCard(text).data.eval_results}
+    assert found == {"Held-out text, en", "Held-out text, fr"}
+    assert str(straight) not in text and str(mer.inputs.parent) not in text
 
 
-def test_the_same_training_has_the_same_card(straight, mer, tmp_path):
-    manifest = json.loads((straight / "manifest.json").read_text())
+def test_the_same_training_has_the_same_card(straight: Path, mer: Stage, tmp_path: Path) -> None:
+    manifest = read_manifest(straight, "run")
     (tmp_path / "metrics.jsonl").write_bytes((straight / "metrics.jsonl").read_bytes())
-    name = json.loads((straight / "state.json").read_text())["fingerprint"]
-    path = write_card(tmp_path, mer[0], manifest["counts"], dict(reversed(manifest["inputs"].items())), name)
+    counts, fingerprint = read_counts(manifest), json.loads((straight / "state.json").read_text())["fingerprint"]
+    assert isinstance(counts, RunCounts)
+    path = write_model_card(tmp_path, mer.spec, counts, dict(reversed(manifest.inputs.items())), fingerprint)
     assert path == tmp_path / "README.md" and path.read_bytes() == (straight / "README.md").read_bytes()
 
 
-def test_the_code_in_it_runs(straight, capsys, monkeypatch):
+def test_the_code_in_it_runs(
+    straight: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = Path(straight / "README.md").read_text()
     code = text.partition("```python\n")[2].partition("```")[0]
     monkeypatch.chdir(straight)

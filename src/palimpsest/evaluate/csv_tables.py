@@ -19,7 +19,8 @@ from palimpsest.evaluate.results.dataset_summary import LanguageSummary
 from palimpsest.evaluate.results.eval_all import ArmSummary, EvalAll
 from palimpsest.evaluate.results.seed_mean import SeedMean
 from palimpsest.specs.evaluation import FinalCheckpoints
-from palimpsest.train import metrics_log
+from palimpsest.train.metrics import AlignmentRecord, MetricsRecord, ValidationRecord, read_metrics
+from palimpsest.train.run_counts import RunCounts, read_counts
 
 Row = dict[str, Any]
 """Column → value, ready for csv."""
@@ -73,16 +74,16 @@ class _StageLog:
     """The metrics.jsonl of one stage, with the steps and tokens of the stages before it."""
 
     columns: Row
-    records: list[Row]
+    records: list[MetricsRecord]
     tokens_per_step: int
     total_tokens: int
     steps_before: int
     tokens_before: int
 
-    def position(self, record: Row) -> Row:
+    def position(self, record: MetricsRecord) -> Row:
         """Step and tokens from the start of the lineage; the last batch of a stage may be smaller."""
-        tokens = record.get("tokens", min(record["step"] * self.tokens_per_step, self.total_tokens))
-        return {"step": self.steps_before + record["step"], "tokens": self.tokens_before + tokens}
+        tokens = min(record.step * self.tokens_per_step, self.total_tokens)
+        return {"step": self.steps_before + record.step, "tokens": self.tokens_before + tokens}
 
 
 def _stage_logs(root: Path, arms: FinalCheckpoints) -> Iterator[_StageLog]:
@@ -91,30 +92,36 @@ def _stage_logs(root: Path, arms: FinalCheckpoints) -> Iterator[_StageLog]:
             steps = tokens = 0
             for lineage in ancestors(last)[1:]:
                 run = read_manifest(root / "runs" / lineage, "run")
-                ledger, settings = run.counts["ledger"], run.params["train"]
+                counts, settings = read_counts(run), run.params["train"]
+                assert isinstance(counts, RunCounts), "only the initial model was not trained"
+                ledger = counts.ledger
                 yield _StageLog(
                     columns={"arm": arm, "seed": seed, "stage": stage_name(lineage)},
-                    records=metrics_log.read(root / "runs" / lineage / "metrics.jsonl"),
+                    records=list(read_metrics(root / "runs" / lineage / "metrics.jsonl")),
                     tokens_per_step=settings["batch_size"] * settings["context_length"],
-                    total_tokens=ledger["total_tokens"],
+                    total_tokens=ledger.total_tokens,
                     steps_before=steps,
                     tokens_before=tokens,
                 )
-                steps, tokens = steps + ledger["steps"], tokens + ledger["total_tokens"]
+                steps, tokens = steps + ledger.steps, tokens + ledger.total_tokens
 
 
 def _loss_curves(root: Path, arms: FinalCheckpoints) -> Iterator[Row]:
     for log in _stage_logs(root, arms):
         for record in log.records:
-            for language, loss in record.get("validation", {}).items():
+            if not isinstance(record, ValidationRecord):
+                continue
+            for language, loss in record.validation.items():
                 yield log.columns | log.position(record) | {"language": language, "loss": loss}
 
 
 def _alignment(root: Path, arms: FinalCheckpoints) -> Iterator[Row]:
     for log in _stage_logs(root, arms):
         for record in log.records:
-            for group, cosine in record.get("alignment", {}).items():
-                yield log.columns | log.position(record) | {"at": record["at"], "group": group, "cosine": cosine}
+            if not isinstance(record, AlignmentRecord):
+                continue
+            for group, cosine in record.alignment.items():
+                yield log.columns | log.position(record) | {"at": record.at, "group": group, "cosine": cosine}
 
 
 def _loss_matrix(arms: Mapping[str, ArmSummary]) -> Iterator[Row]:

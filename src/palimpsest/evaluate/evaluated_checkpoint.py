@@ -23,11 +23,12 @@ from palimpsest.evaluate.results.checkpoint_results import (
 from palimpsest.evaluate.results.eval_all import (
     CheckpointSummary,
     HeldOutLoss,
-    StageLedger,
     TaskScore,
 )
+from palimpsest.replay.stage_ledger import StageLedger
 from palimpsest.settings.replay import Mer, ReplaySpec
 from palimpsest.specs.evaluation import FinalCheckpoints
+from palimpsest.train.run_counts import InitCounts, RunCounts, read_counts
 
 T = TypeVar("T")
 
@@ -71,18 +72,21 @@ class EvaluatedCheckpoint:
         return self._param(Mer, "mer")
 
     @cached_property
+    def counts(self) -> InitCounts:
+        return read_counts(self.run)
+
+    @property
     def ledger(self) -> StageLedger | None:
         """None for the initial model."""
-        found = self.run.counts.get("ledger")
-        return None if found is None else decode(StageLedger, found, str(self.run.folder))
+        return self.counts.ledger if isinstance(self.counts, RunCounts) else None
 
     @property
     def parameters(self) -> int:
-        return int(self.run.counts["parameters"])
+        return self.counts.parameters
 
     @property
     def training_flops_per_token(self) -> int:
-        return int(self.run.counts["training_flops_per_token"])
+        return self.counts.training_flops_per_token
 
     @cached_property
     def nats_per_token(self) -> dict[str, float]:

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional as F
 
 _IGNORED = -100
-# Logits that are held at once (fp32: 1 GiB, and as much again for their logarithms).
-_LOGITS = 2**28
+# Logits held at once (fp32: 1 GiB, and as much again for their logarithms).
+_MAX_LOGITS = 2**28
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def document_losses(
     windows.sort(key=lambda window: -len(window[1]))
     longest = len(windows[0][1]) if windows else 1
     vocabulary: int = model.config.vocab_size  # type: ignore[union-attr, assignment]
-    together = max(1, min(batch_size, _LOGITS // (longest * vocabulary)))
+    together = max(1, min(batch_size, _MAX_LOGITS // (longest * vocabulary)))
     for start in range(0, len(windows), together):
         chosen = windows[start : start + together]
         owners = [owner for owner, _ in chosen]

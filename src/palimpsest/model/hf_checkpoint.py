@@ -101,6 +101,12 @@ def load_pretrained_model(folder: Path) -> Any:
     return model
 
 
+def set_stop_token(model: Any, end_of_text: int) -> None:
+    """Let a model of transformers end its text at ``end_of_text`` alone."""
+    model.config.bos_token_id = model.config.eos_token_id = end_of_text
+    model.generation_config = _transformers().GenerationConfig.from_model_config(model.config)
+
+
 def is_like_llama(model: Any) -> bool:
     """Whether a model is built of blocks as training and the count of FLOPs expect them."""
     needed = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "num_hidden_layers")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest.artifact import read_json
+from palimpsest.specs.training import RandomModel
 
 # What config.json may say besides the shape for ``llama.Llama`` to compute the same model; a missing key is fine.
 _SUPPORTED: dict[str, tuple[Any, ...]] = {
@@ -47,21 +48,21 @@ class LlamaConfig:
 
 
 def llama_config(
-    shape: dict[str, Any], *, context_length: int, vocab_size: int, rms_norm_eps: float = 1e-6, rope_theta: float = 1e4
+    shape: RandomModel, *, context_length: int, vocab_size: int, rms_norm_eps: float = 1e-6, rope_theta: float = 1e4
 ) -> LlamaConfig:
-    """The config of a model that is built here from ``shape``: layers, width, heads, ffn and tie_embeddings."""
+    """The config of a model that is built here."""
     return LlamaConfig(
         vocab_size=vocab_size,
-        hidden_size=shape["width"],
-        intermediate_size=shape["ffn"],
-        num_hidden_layers=shape["layers"],
-        num_attention_heads=shape["heads"],
-        num_key_value_heads=shape["heads"],
-        head_dim=shape["width"] // shape["heads"],
+        hidden_size=shape.width,
+        intermediate_size=shape.ffn,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        head_dim=shape.width // shape.heads,
         max_position_embeddings=context_length,
         rms_norm_eps=rms_norm_eps,
         rope_theta=rope_theta,
-        tie_word_embeddings=shape["tie_embeddings"],
+        tie_word_embeddings=shape.tie_embeddings,
     )
 
 

@@ -10,41 +10,10 @@ from typing import Any
 from palimpsest.errors import PlanError
 from palimpsest.hub import Repository
 from palimpsest.model.flops import training_flops_per_token
+from palimpsest.model.llama_config import llama_config
 from palimpsest.params import Params
 from palimpsest.settings.base import expand
 from palimpsest.specs.training import FolderModel, HubModel, ModelSpec, RandomModel
-
-
-@dataclass(frozen=True, kw_only=True)
-class Llama:
-    """The numbers of a LlamaConfig, by its names, as ``model.initial_model`` sets them."""
-
-    num_hidden_layers: int
-    hidden_size: int
-    num_attention_heads: int
-    intermediate_size: int
-    vocab_size: int
-    tie_word_embeddings: bool
-
-    @property
-    def head_dim(self) -> int:
-        return self.hidden_size // self.num_attention_heads
-
-    @property
-    def num_key_value_heads(self) -> int:
-        return self.num_attention_heads
-
-    @property
-    def embeddings(self) -> int:
-        """Parameters of the input embedding, and of the output's where it is a matrix of its own."""
-        return self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
-
-    @property
-    def parameters(self) -> int:
-        """Four projections, three matrices of the MLP and two gains a block, the last gain, and the embeddings."""
-        width = self.hidden_size
-        block = 4 * width**2 + 3 * width * self.intermediate_size + 2 * width
-        return self.num_hidden_layers * block + width + self.embeddings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,15 +35,8 @@ class ModelSize:
 def model_size(model: ModelSpec, name: str, vocab_size: int, context_length: int) -> ModelSize:
     """The size of an initial model; a pretrained one has its own vocabulary. Raises PlanError."""
     if isinstance(model, RandomModel):
-        config: Any = Llama(
-            num_hidden_layers=model.layers,
-            hidden_size=model.width,
-            num_attention_heads=model.heads,
-            intermediate_size=model.ffn,
-            vocab_size=vocab_size,
-            tie_word_embeddings=model.tie_embeddings,
-        )
-        parameters, embeddings = config.parameters, config.embeddings
+        config: Any = llama_config(model, context_length=context_length, vocab_size=vocab_size)
+        parameters, embeddings = config.parameters, config.embedding_parameters
     else:
         config, parameters, embeddings = _pretrained_size(_config_file(model))
     return ModelSize(

@@ -1,4 +1,4 @@
-"""One training at a time in a folder: a job that was given up may still train there when it is started again."""
+"""One training at a time in a folder: a job that its scheduler gave up may still run when it is started again."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Make ``folder`` and hold it; a process that ends in whatever way lets go. Raises TrainingError where it is held.
+def locked_folder(folder: Path) -> Iterator[None]:
+    """Create ``folder`` and lock it until the block or the process ends, in whatever way.
 
-    A file system that knows no locks is told of, and trained on.
+    Raises TrainingError where another process holds the lock. A file system without locks is reported and used.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / ".lock"
@@ -29,7 +29,7 @@ def locked(folder: Path) -> Iterator[None]:
             raise TrainingError(f"{folder}: another process trains here; end it, or wait until it is done") from None
         except OSError as error:
             logger.warning("%s: %s: nothing keeps a second training out of this folder", path, error.strerror)
-        # The one before may have removed the file between our opening and locking it.
+        # The previous holder may have removed the file after we opened it and before we locked it.
         if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
             raise TrainingError(f"{folder}: another process trained here until now; run again")
         yield

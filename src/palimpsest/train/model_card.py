@@ -1,25 +1,28 @@
 """The model card of an exported checkpoint: README.md in the form that the Hugging Face hub reads.
 
-Everything in it follows from the training's spec, ledger and losses, so that equal trainings have equal cards;
-versions of the libraries are not in it (config.json has transformers').
+All of it follows from the training's spec, ledger and losses, so that equal trainings have equal cards; versions of
+libraries are not in it (config.json has transformers').
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import yaml
+from typing import TYPE_CHECKING
 
 from palimpsest.artifact import atomic_file
 from palimpsest.replay.schedule import Schedule
 from palimpsest.settings.replay import ReplayShare
-from palimpsest.train.metrics_log import read as read_metrics
+from palimpsest.specs.training import TrainSpec
+from palimpsest.train.metrics import ValidationRecord, read_metrics
+from palimpsest.train.run_counts import RunCounts
 
-CARD = "README.md"
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+MODEL_CARD = "README.md"
 _PAPER = "arXiv 2508.01908"
 _SCOPES = {
     "past": "every sequence that earlier stages trained on, each equally likely",
@@ -29,167 +32,183 @@ _SCOPES = {
 }
 
 
-class _Row(NamedTuple):
-    """A stage of the lineage; sequences."""
+@dataclass(frozen=True, kw_only=True)
+class CardStage:
+    """A stage of the lineage."""
 
     languages: tuple[str, ...]
-    new: int
-    replayed: int
-    rate: str
-    accounting: str
+    schedule: Schedule
+
+    @property
+    def rate(self) -> str:
+        """The replay rate in percent."""
+        return f"{(self.schedule.replay_rate * 100).normalize():f} %"
 
 
-def write_card(out: Path, spec: dict[str, Any], counts: dict[str, Any], inputs: Mapping[str, str], name: str) -> Path:
-    """Write README.md beside a finished training's metrics.jsonl; see ``card``."""
-    curve = [line["validation"] for line in read_metrics(out / "metrics.jsonl") if "validation" in line]
-    with atomic_file(out / CARD) as file:
-        file.write(card(spec, counts, curve[-1], inputs, name).encode())
-    return out / CARD
+@dataclass(frozen=True, kw_only=True)
+class ModelCard:
+    """The card of the training ``spec``, whose identity is ``fingerprint``.
 
-
-def card(
-    spec: dict[str, Any], counts: dict[str, Any], validation: Mapping[str, float], inputs: Mapping[str, str], name: str
-) -> str:
-    """The card of the training ``spec``, whose fingerprint is ``name``.
-
-    ``counts``: of the run's manifest. ``validation``: language → nats per token at the end. ``inputs``: role → hash.
+    ``validation``: language → nats per token at the end. ``input_digests``: role → hash.
     """
-    rows = _rows(spec)
-    parts = [
-        f"---\n{_front_matter(spec, rows, validation)}---",
-        f"# {_title(spec, rows)}",
-        _summary(rows, counts),
-        "## Training\n\n" + "\n\n".join(_training(spec, rows, counts)),
-        "## Loss on held-out text\n\n" + _losses(rows, validation),
-        "## Use and limits\n\n" + _LIMITS,
-        "## How to load it\n\n" + _LOADING,
-        "## Where it comes from\n\n" + _origin(spec, inputs, name),
-    ]
-    return "\n\n".join(parts) + "\n"
+
+    spec: TrainSpec
+    counts: RunCounts
+    validation: Mapping[str, float]
+    input_digests: Mapping[str, str]
+    fingerprint: str
+
+    @property
+    def stages(self) -> list[CardStage]:
+        """The stages so far; of earlier ones, ``past`` has the budgets and replay rates."""
+        texts: list[tuple[tuple[str, ...], int, ReplayShare | None]] = [
+            ((past.language,), past.sequences, past.replay) for past in self.spec.past
+        ]
+        texts.append((tuple(new.language for new in self.spec.new), self.spec.budget, self.spec.replay))
+        batch_size = self.spec.train.batch_size
+        return [
+            CardStage(languages=languages, schedule=Schedule.for_budget(budget, batch_size=batch_size, replay=replay))
+            for languages, budget, replay in texts
+        ]
+
+    @property
+    def methods(self) -> list[str]:
+        """Replay with its rates, and MER or Reptile."""
+        rates = dict.fromkeys(stage.rate for stage in self.stages if stage.schedule.replayed)
+        replay = [f"{' and '.join(rates)} replay"] if rates else []
+        return replay + (["MER" if rates else "Reptile"] if self.spec.mer else [])
+
+    @property
+    def text(self) -> str:
+        """README.md."""
+        order = " → ".join(" + ".join(stage.languages) for stage in self.stages)
+        parts = [
+            f"---\n{_front_matter(self)}\n---",
+            f"# Palimpsest: {', '.join([order, *self.methods])}",
+            _summary(self),
+            "## Training\n\n" + "\n\n".join([_stage_table(self), *_replay(self), *_reptile(self), _optimiser(self)]),
+            "## Loss on held-out text\n\n" + _losses(self),
+            "## Use and limits\n\n" + _LIMITS,
+            "## How to load it\n\n" + _LOADING,
+            "## Where it comes from\n\n" + _origin(self),
+        ]
+        return "\n\n".join(parts) + "\n"
 
 
-def _rows(spec: dict[str, Any]) -> list[_Row]:
-    """The stages so far; earlier ones are known by their budgets and rates in ``past``."""
-    train, replay = spec["train"], spec["replay"] or {"rate": "0", "accounting": "add"}
-    own = {
-        "languages": [new["language"] for new in spec["new"]],
-        "budget": sum(new["budget"] for new in spec["new"]),
-        **{key: replay[key] for key in ("rate", "accounting")},
-    }
-    rows = []
-    for stage in [*spec["past"], own]:
-        row = Schedule.for_budget(
-            stage["budget"],
-            batch_size=train["batch_size"],
-            replay=ReplayShare(rate=Decimal(stage["rate"]), accounting=stage["accounting"]),
+def write_model_card(
+    out: Path, spec: TrainSpec, counts: RunCounts, input_digests: Mapping[str, str], fingerprint: str
+) -> Path:
+    """Write README.md beside a finished training's metrics.jsonl."""
+    curve = [record for record in read_metrics(out / "metrics.jsonl") if isinstance(record, ValidationRecord)]
+    card = ModelCard(
+        spec=spec,
+        counts=counts,
+        validation=curve[-1].validation,
+        input_digests=input_digests,
+        fingerprint=fingerprint,
+    )
+    with atomic_file(out / MODEL_CARD) as file:
+        file.write(card.text.encode())
+    return out / MODEL_CARD
+
+
+def _front_matter(card: ModelCard) -> str:
+    from huggingface_hub import ModelCardData
+
+    languages = list(dict.fromkeys(language for stage in card.stages for language in stage.languages))
+    methods = [method.lower().replace(" % ", "-percent-").replace(" ", "-") for method in card.methods]
+    trained = [language for stage in card.stages for language in stage.languages]
+    data = ModelCardData(
+        language=languages,
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        license="other",
+        license_name="as-the-training-data",
+        tags=["continual-pretraining", *(tag for tag in ("replay", "mer", "reptile") if tag in " ".join(methods))],
+        model_name="-".join(["palimpsest", *trained, *methods, f"s{card.spec.seed}"]),
+        eval_results=[
+            result for language in languages for result in _eval_results(language, card.validation[language])
+        ],
+    )
+    return data.to_yaml()
+
+
+def _eval_results(language: str, loss: float) -> list[EvalResult]:
+    from huggingface_hub import EvalResult
+
+    numbers = (("loss", "Nats per token", round(loss, 4)), ("perplexity", "Perplexity", round(_perplexity(loss), 3)))
+    return [
+        EvalResult(
+            task_type="text-generation",
+            task_name="Language modelling",
+            dataset_type="held-out",
+            dataset_name=f"Held-out text, {language}",
+            dataset_config=language,
+            metric_type=metric,
+            metric_name=name,
+            metric_value=value,
         )
-        languages = tuple(stage.get("languages") or [stage["language"]])
-        rows.append(_Row(languages, row.new, row.replayed, stage["rate"], stage["accounting"]))
-    return rows
-
-
-def _trained(rows: Sequence[_Row]) -> list[str]:
-    return [language for row in rows for language in row.languages]
-
-
-def _percent(rate: str) -> str:
-    return f"{(Decimal(rate) * 100).normalize():f} %"
-
-
-def _method(spec: dict[str, Any], rows: Sequence[_Row]) -> list[str]:
-    rates = dict.fromkeys(_percent(row.rate) for row in rows if row.replayed)
-    replay = [f"{' and '.join(rates)} replay"] if rates else []
-    return replay + (["MER" if rates else "Reptile"] if spec["mer"] else [])
-
-
-def _title(spec: dict[str, Any], rows: Sequence[_Row]) -> str:
-    order = " → ".join(" + ".join(row.languages) for row in rows)
-    return f"Palimpsest: {', '.join([order, *_method(spec, rows)])}"
-
-
-def _front_matter(spec: dict[str, Any], rows: Sequence[_Row], validation: Mapping[str, float]) -> str:
-    method = [part.lower().replace(" % ", "-percent-").replace(" ", "-") for part in _method(spec, rows)]
-    slug = [*_trained(rows), *method, f"s{spec['seed']}"]
-    results = [
-        {
-            "task": {"type": "text-generation", "name": "Language modelling"},
-            "dataset": {"type": "held-out", "name": f"Held-out text, {language}"},
-            "metrics": [
-                {"type": "loss", "name": "Nats per token", "value": round(validation[language], 4)},
-                {"type": "perplexity", "name": "Perplexity", "value": round(_perplexity(validation[language]), 3)},
-            ],
-        }
-        for language in dict.fromkeys(_trained(rows))
+        for metric, name, value in numbers
     ]
-    values = {
-        "language": list(dict.fromkeys(_trained(rows))),
-        "library_name": "transformers",
-        "pipeline_tag": "text-generation",
-        "license": "other",
-        "license_name": "as-the-training-data",
-        "tags": ["continual-pretraining", *(name for name in ("replay", "mer", "reptile") if name in " ".join(method))],
-        "model-index": [{"name": "-".join(["palimpsest", *slug]), "results": results}],
-    }
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
 
 
-def _summary(rows: Sequence[_Row], counts: dict[str, Any]) -> str:
-    order = "on all languages at once" if len(rows[0].languages) > 1 else "on one language after another"
+def _summary(card: ModelCard) -> str:
+    order = "on all languages at once" if len(card.stages[0].languages) > 1 else "on one language after another"
     return (
-        f"A base language model of {counts['parameters']:,} parameters, trained {order} with Palimpsest: continual "
+        f"A base language model of {card.counts.parameters:,} parameters, trained {order} with Palimpsest: continual "
         f"pre-training with experience replay and meta-experience replay (MER), after {_PAPER}. It continues text; it "
         "was not tuned to follow instructions."
     )
 
 
-def _training(spec: dict[str, Any], rows: Sequence[_Row], counts: dict[str, Any]) -> list[str]:
-    context = spec["train"]["context_length"]
+def _stage_table(card: ModelCard) -> str:
+    context = card.spec.train.context_length
     lines = ["| stage | language | new tokens | replayed tokens | replay rate |", "|--:|---|--:|--:|--:|"]
     lines += [
-        f"| {number} | {', '.join(row.languages)} | {row.new * context:,} | {row.replayed * context:,} | "
-        f"{_percent(row.rate)} |"
-        for number, row in enumerate(rows, 1)
+        f"| {number} | {', '.join(stage.languages)} | {stage.schedule.new * context:,} | "
+        f"{stage.schedule.replayed * context:,} | {stage.rate} |"
+        for number, stage in enumerate(card.stages, 1)
     ]
-    return ["\n".join(lines), *_replay(spec, rows), *_reptile(spec), _optimiser(spec, counts)]
+    return "\n".join(lines)
 
 
-def _replay(spec: dict[str, Any], rows: Sequence[_Row]) -> list[str]:
-    if not spec["replay"]:
+def _replay(card: ModelCard) -> list[str]:
+    if not (replay := card.spec.replay):
         return []
-    kind = "added to the new ones" if rows[-1].accounting == "add" else "taken in place of new ones"
-    scope = _SCOPES[spec["replay"]["scope"]].format(**spec["replay"])
+    kind = "added to the new ones" if replay.accounting == "add" else "used in place of new ones"
+    scope = _SCOPES[replay.scope].format(capacity=replay.capacity)
     return [
-        f"Replay: that share of every batch comes from {scope}. Replayed tokens were {kind} (`{rows[-1].accounting}`)."
+        f"Replay: that fraction of every batch comes from {scope}. Replayed tokens were {kind} (`{replay.accounting}`)."
     ]
 
 
-def _reptile(spec: dict[str, Any]) -> list[str]:
-    if not (mer := spec["mer"]):
+def _reptile(card: ModelCard) -> list[str]:
+    if not (mer := card.spec.mer):
         return []
     return [
-        f"Reptile: from the second stage on, every k = {mer['interval']} optimiser steps, and at the end of a stage, "
-        f"the weights θ became a + ε(θ − a) with ε = {mer['step_size']}, a being the weights at the last such step"
-        + ("; AdamW's moments began anew then." if mer["moments"] == "reset" else ".")
+        f"Reptile: from the second stage on, every k = {mer.interval} optimiser steps, and at the end of a stage, "
+        f"the weights θ became a + ε(θ − a) with ε = {mer.step_size}, a being the weights at the last such step"
+        + ("; AdamW's moments were reset then." if mer.moments == "reset" else ".")
     ]
 
 
-def _optimiser(spec: dict[str, Any], counts: dict[str, Any]) -> str:
-    train, ledger = spec["train"], counts["ledger"]
+def _optimiser(card: ModelCard) -> str:
+    train, ledger = card.spec.train, card.counts.ledger
     return (
-        f"AdamW (β {train['beta1']}, {train['beta2']}; weight decay {train['weight_decay']}; gradient norm at most "
-        f"{train['grad_clip']}), {train['batch_size']:,} sequences of {train['context_length']:,} tokens a step, "
-        f"{train['precision']}. Learning rate `{train['schedule']}`: {train['learning_rate']:g} at its peak, "
-        f"{train['min_learning_rate']:g} at the end, {train['warmup_fraction']:.0%} warm-up. The last stage took "
-        f"{ledger['steps']:,} steps and {ledger['flops']:.3g} FLOPs."
+        f"AdamW (β {train.beta1}, {train.beta2}; weight decay {train.weight_decay}; gradient norm at most "
+        f"{train.grad_clip}), {train.batch_size:,} sequences of {train.context_length:,} tokens a step, "
+        f"{train.precision}. Learning rate `{train.schedule}`: {train.learning_rate:g} at its peak, "
+        f"{train.min_learning_rate:g} at the end, {train.warmup_fraction:.0%} warm-up. The last stage took "
+        f"{ledger.steps:,} steps and {ledger.flops:.3g} FLOPs."
     )
 
 
-def _losses(rows: Sequence[_Row], validation: Mapping[str, float]) -> str:
-    stages = {language: number for number, row in enumerate(rows, 1) for language in row.languages}
+def _losses(card: ModelCard) -> str:
+    trained_in = {language: number for number, stage in enumerate(card.stages, 1) for language in stage.languages}
     lines = ["| language | trained in stage | nats per token | perplexity |", "|---|--:|--:|--:|"]
     lines += [
-        f"| {language} | {stages.get(language, 'not yet')} | {loss:.4f} | {_perplexity(loss):,.2f} |"
-        for language, loss in validation.items()
+        f"| {language} | {trained_in.get(language, 'not yet')} | {loss:.4f} | {_perplexity(loss):,.2f} |"
+        for language, loss in card.validation.items()
     ]
     return "\n".join(lines) + (
         "\n\nOn the first held-out documents of each language, which training never saw, at the end of the last stage. "
@@ -198,29 +217,31 @@ def _losses(rows: Sequence[_Row], validation: Mapping[str, float]) -> str:
 
 
 def _perplexity(loss: float) -> float:
-    """A training that went wrong still has a card."""
+    """Infinite where a training diverged, which has a card too."""
     return math.exp(loss) if loss < 700 else math.inf
 
 
-def _origin(spec: dict[str, Any], inputs: Mapping[str, str], name: str) -> str:
+def _origin(card: ModelCard) -> str:
+    spec = card.spec
     lines = [
-        f"Stage {spec['stage']} of {spec['stages']}, seed {spec['seed']}. An equal fingerprint means an equal "
-        "training; `manifest.json` beside this file has all of its settings.",
+        f"Stage {spec.stage} of {spec.stages}, seed {spec.seed}. An equal fingerprint means an equal training; "
+        "`manifest.json` beside this file has all of its settings.",
         "",
         "| | SHA-256 |",
         "|---|---|",
-        f"| this training | `{name}` |",
-        *(f"| manifest of {role} | `{digest}` |" for role, digest in sorted(inputs.items())),
+        f"| this training | `{card.fingerprint}` |",
+        *(f"| manifest of {role} | `{digest}` |" for role, digest in sorted(card.input_digests.items())),
     ]
     return "\n".join(lines)
 
 
 _LIMITS = """Meant for research on continual pre-training: what a model keeps of earlier languages, and at what cost. It
-may have forgotten part of what it learnt first; the losses above tell. Like every language model it repeats what stood
-in its training text, errors, bias and offence included, and states falsehoods with ease. It has had no safety training:
-do not put it before users, and do not rely on what it says.
+may have forgotten part of what it learnt first; the losses above show how much. Like every language model it repeats
+what its training text contained, errors, bias and offence included, and states falsehoods with ease. It has had no
+safety training: do not put it before users, and do not rely on what it says.
 
-What licence it may be used under follows from the texts that it was trained on; the report of the run lists them."""
+The licence under which it may be used follows from the texts that it was trained on; the report of the run lists
+them."""
 
 _LOADING = """```python
 from transformers import AutoModelForCausalLM, AutoTokenizer

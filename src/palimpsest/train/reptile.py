@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from palimpsest.train.distributed.sharding import local
+from palimpsest.train.distributed.sharding import local_tensors
 
 
 class Reptile:
     """Every ``interval`` optimiser steps θ ← a + ε(θ - a), then a ← θ; a stage's last step closes its window.
 
-    It works in place on the fp32 master weights, which the next optimiser step starts from. The learning rate goes on
-    untouched, and so do AdamW's moments, unless ``mer.moments`` has the loop begin them anew. ε = 1 is plain training:
-    nothing is kept and nothing is done. Cost: one copy of the weights. Each process keeps and interpolates its own part
-    of them; nothing is sent.
+    It works in place on the fp32 master weights, from which the next optimiser step starts. The learning rate is not
+    affected, nor are AdamW's moments, unless ``mer.moments`` has the trainer reset them. ε = 1 is plain training: no
+    anchor is kept and nothing is done. Cost: one copy of the weights. Each process keeps and interpolates its own
+    slices; nothing is sent.
     """
 
     def __init__(self, weights: list[Tensor], interval: int, step_size: float) -> None:
@@ -28,10 +28,10 @@ class Reptile:
 
     @torch.no_grad()
     def after_step(self, step: int, last: bool) -> bool:
-        """Call after optimiser step number ``step`` (from 1) of the stage; says whether it interpolated."""
+        """Interpolate if optimiser step number ``step`` (from 1) of the stage closes a window; whether it did."""
         if not self.anchor or not (last or step % self.interval == 0):
             return False
-        weights, anchor = local(self._weights), local(self.anchor)
+        weights, anchor = local_tensors(self._weights), local_tensors(self.anchor)
         torch._foreach_lerp_(anchor, weights, self.step_size)
         torch._foreach_copy_(weights, anchor)
         return True

@@ -1,4 +1,4 @@
-"""A polite end: signals are noted, so that the loop can keep a checkpoint before it stops."""
+"""Signals that ask a training to stop: they are noted, so that it can write a checkpoint first."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from types import FrameType
 logger = logging.getLogger(__name__)
 
 
-class StopRequest:
+class StopSignals:
     """Notes a SIGINT (Ctrl-C), SIGTERM or SIGUSR1."""
 
     def __init__(self) -> None:
-        self.requested = False
+        self.received = False
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, self._note)
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         logger.info("%s: stopping after this step", signal.Signals(number).name)
-        self.requested = True
+        self.received = True

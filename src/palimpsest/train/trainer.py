@@ -1,53 +1,51 @@
-"""One stage of training: new sequences and replayed ones in every batch, AdamW, and Reptile every k steps.
+"""One stage of training: new and replayed sequences in every batch, AdamW, and Reptile every k steps.
 
-Read from ``train`` downwards. Everything that a step does depends on the spec, the inputs and the step's number
-alone, so a run that was killed and goes on from its last checkpoint ends with the same weights as one that was not.
+Read ``train``, then ``Trainer.run``. Everything that a step does depends on the spec, the inputs and the step's number
+alone, so a run that was killed and resumes from its last checkpoint ends with the same weights as one that was not.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from palimpsest.artifact import Manifest, file_digest, fingerprint, read_json, read_manifest, write_json, write_manifest
+from palimpsest.artifact import Manifest, read_manifest, write_manifest
+from palimpsest.codec import encode, identity
 from palimpsest.errors import TrainingError
 from palimpsest.model.devices import configure_torch
 from palimpsest.model.flops import training_flops_per_token
-from palimpsest.model.held_out_loss import document_losses, take_documents
-from palimpsest.model.hf_checkpoint import copy_description
-from palimpsest.tokens.sequences import Documents
-from palimpsest.train import metrics_log
-from palimpsest.train.checkpoint import Checkpoints, State, write_whole
-from palimpsest.train.data import Batches
-from palimpsest.train.distributed.process_group import Ranks
-from palimpsest.train.distributed.sharding import whole
-from palimpsest.train.folder_lock import locked
-from palimpsest.train.gradient_alignment import Alignment
-from palimpsest.train.loggers import Loggers, Training
+from palimpsest.progress import Progress
+from palimpsest.specs.training import TrainSpec
+from palimpsest.train.checkpoint import STATE_FILE, Checkpoints, SavedState, TrainingState, read_tensors
+from palimpsest.train.data import Batch, Batches
+from palimpsest.train.distributed.process_group import ProcessGroup
+from palimpsest.train.distributed.sharding import full_tensor
+from palimpsest.train.export import TrainingIdentity, export, is_finished, run_counts
+from palimpsest.train.folder_lock import locked_folder
+from palimpsest.train.gradient_alignment import GradientAlignment
+from palimpsest.train.loggers import LoggedTraining, Loggers
 from palimpsest.train.lr_schedule import learning_rate
-from palimpsest.train.model_card import write_card
-from palimpsest.train.optimizer import adamw
-from palimpsest.train.progress import Progress
+from palimpsest.train.metrics import StepRecord, ValidationRecord, read_metrics
+from palimpsest.train.metrics_log import MetricsLog, MetricsWriter, NoMetricsLog
+from palimpsest.train.optimizer import AdamW
 from palimpsest.train.reptile import Reptile
-from palimpsest.train.spike_guard import Guard
-from palimpsest.train.stop_signals import StopRequest
+from palimpsest.train.run_counts import RunCounts
+from palimpsest.train.spike_guard import SpikeGuard
+from palimpsest.train.step import forward_backward
+from palimpsest.train.stop_signals import StopSignals
+from palimpsest.train.throughput import Throughput
+from palimpsest.train.validate import Validator
 from palimpsest.train.wrap.allocator import keep_freed_memory
-from palimpsest.train.wrap.training_model import Network
+from palimpsest.train.wrap.training_model import TrainingModel
 
 logger = logging.getLogger(__name__)
-STATE = "state.json"
-# How the work is dealt out decides the bytes, but any of these can go on from a checkpoint of another.
-_PLACEMENT = {"processes", "sharding"}
-_GOOD, _BAD, _LOST = range(3)
+_GOOD, _BAD, _HOPELESS = range(3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,281 +58,299 @@ class Inputs:
     pool: Path | None
 
     def manifests(self) -> dict[str, Manifest]:
-        """By role; together with the spec they decide the weights."""
-        found = {f"tokens/{language}": read_manifest(folder, "tokens") for language, folder in self.tokens.items()}
-        found["parent"] = read_manifest(self.parent, "run")
+        """By role; together with the spec they determine the weights."""
+        manifests = {f"tokens/{language}": read_manifest(folder, "tokens") for language, folder in self.tokens.items()}
+        manifests["parent"] = read_manifest(self.parent, "run")
         if self.pool:
-            found["replay"] = read_manifest(self.pool, "replay")
-        return found
+            manifests["replay"] = read_manifest(self.pool, "replay")
+        return manifests
 
 
-def train(
-    spec: dict[str, Any], inputs: Inputs, out: Path, checkpoint_interval: int,
-    keep_checkpoints: int = 1, loggers: Sequence[str] = (), discard_checkpoints: bool = False,
-    on_bad_step: str = "stop",
-) -> Manifest:  # fmt: skip
-    """Train the stage of ``spec`` and write runs/{lineage}; goes on from the last checkpoint of an equal training.
+def train(spec: TrainSpec, inputs: Inputs, out: Path, *, discard_checkpoints: bool = False) -> Manifest:
+    """Train the stage of ``spec`` and write runs/{lineage}; resumes from the last checkpoint of an equal training.
 
-    Called by each of the spec's processes alike; the first one writes, and tells the ``loggers``. Checkpoints of a
-    training on other data or params are removed where ``discard_checkpoints`` says so. Raises TrainingError where it
-    does not, where another process trains in ``out``, at a step that ``train.guard`` calls bad unless ``on_bad_step``
-    is "skip", after a SIGINT, SIGTERM or SIGUSR1 once a checkpoint is kept, or for want of a logger.
+    All of the spec's processes call it; the first one writes and logs. Checkpoints of a training on other data or
+    params are removed with ``discard_checkpoints``. Raises TrainingError where there are some and it is not set, where
+    another process trains in ``out``, at a bad step (see ``SpikeGuard``) unless ``train.on_bad_step`` is "skip", after
+    a SIGINT, SIGTERM or SIGUSR1 once a checkpoint is written, and where a logger's package is missing.
     """
     manifests = inputs.manifests()
-    ranks = Ranks(spec["train"]["processes"])
-    with contextlib.ExitStack() as held:
-        with ranks.all_or_none():
-            if ranks.first:
-                held.enter_context(locked(out))
-        digests = {role: manifests[role].digest for role in sorted(manifests)}
-        stage = Stage(spec, inputs, out, digests, ranks, keep_checkpoints, on_bad_step)
-        with ranks.all_or_none():
-            finished = ranks.first and stage.is_finished()
-            if finished:
-                stage.checkpoints.remove()
-        if ranks.agreed(finished):
+    group = ProcessGroup(spec.train.processes)
+    with contextlib.ExitStack() as stack:
+        with group.fail_together():
+            if group.is_first:
+                stack.enter_context(locked_folder(out))
+        training = TrainingIdentity(
+            spec=spec, input_digests={role: manifests[role].digest for role in sorted(manifests)}
+        )
+        parts = load_parts(training, inputs, out, group)
+        with group.fail_together():
+            finished = group.is_first and is_finished(out, training)
+        if group.broadcast(finished):
             logger.info("%s was trained before with equal params and inputs", out)
         else:
-            stage.run(checkpoint_interval, loggers, discard_checkpoints)
-        with ranks.all_or_none():
-            if ranks.first:
-                files = [*(out / name for name in sorted(read_json(out / STATE)["files"])), out / STATE]
-                write_manifest(out, stage="run", params=spec, inputs=manifests, files=files, counts=stage.counts())
-        ranks.close()
+            trainer = load_trainer(parts, discard_checkpoints)
+            trainer.run()
+            export(out, inputs.parent, parts.state, training, parts.counts(), group)
+        with group.fail_together():
+            if group.is_first:
+                parts.checkpoints.remove_all()
+                _write_manifest(parts, manifests)
+        group.close()
     return read_manifest(out, "run")
 
 
-class Stage:
-    """The state of one stage of training: model, optimiser, anchor, and where it stands."""
+@dataclass(frozen=True, kw_only=True)
+class TrainingParts:
+    """What a stage trains with, as it is before its first step."""
 
-    def __init__(
-        self, spec: dict[str, Any], inputs: Inputs, out: Path, digests: dict[str, str], ranks: Ranks, keep: int,
-        on_bad_step: str,
-    ) -> None:  # fmt: skip
-        self.spec, self.inputs, self.out, self.ranks, self.on_bad_step = spec, inputs, out, ranks, on_bad_step
-        self.settings: dict[str, Any] = spec["train"]
-        self.digests, self.identity = digests, fingerprint({"spec": spec, "inputs": digests})
-        keep_freed_memory()
-        configure_torch(self.settings["threads"])
-        if self.settings["compile"]:
-            torch.use_deterministic_algorithms(True)  # the compiler's own choices too
-        # Nothing here reads memory that it did not write; filling it first costs a twentieth of a step.
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-        parent = read_manifest(inputs.parent, "run")
-        parent.check(*(name for name in ("model.safetensors", "optimizer.safetensors") if name in parent.files))
-        self.batches = Batches(spec, inputs.tokens, inputs.pool)
-        end_of_text = read_manifest(inputs.tokenizer, "tokenizer").counts["end_of_text"]
-        self.network = Network(inputs.parent, self.settings, ranks, end_of_text)
-        self.flops_per_token = training_flops_per_token(self.network.model.config, self.batches.context_length)
-        names, mer = self.network.names, spec["mer"]
-        reptile = Reptile(list(names), mer["interval"], mer["step_size"]) if mer else None
-        self.state = State(names=names, optimizer=adamw(names, self.settings), reptile=reptile)
-        anywhere = {key: value for key, value in self.settings.items() if key not in _PLACEMENT}
-        continued = fingerprint({"spec": spec | {"train": anywhere}, "inputs": digests})
-        self.checkpoints = Checkpoints(out, continued, ranks, keep)
+    training: TrainingIdentity
+    inputs: Inputs
+    out: Path
+    group: ProcessGroup
+    batches: Batches
+    model: TrainingModel
+    state: TrainingState
+    checkpoints: Checkpoints
+    flops_per_token: int
 
-    def is_finished(self) -> bool:
-        """Whether ``out`` already holds the end of this very training, and every file of it as it was written."""
-        if not (self.out / STATE).is_file():
-            return False
-        state = read_json(self.out / STATE)
-        return state["fingerprint"] == self.identity and all(
-            (self.out / name).is_file() and file_digest(self.out / name) == digest
-            for name, digest in state["files"].items()
+    @property
+    def spec(self) -> TrainSpec:
+        """The stage."""
+        return self.training.spec
+
+    def counts(self) -> RunCounts:
+        """The counts in the manifest, once the stage is trained."""
+        parameters = sum(weight.numel() for weight in self.state.weights.values())
+        return run_counts(self.out, self.batches, parameters, self.flops_per_token)
+
+
+def load_parts(training: TrainingIdentity, inputs: Inputs, out: Path, group: ProcessGroup) -> TrainingParts:
+    """Read the parent's model; raises ArtifactError where one of its files is corrupt."""
+    spec, settings = training.spec, training.spec.train
+    keep_freed_memory()
+    configure_torch(settings.threads)
+    if settings.compile:
+        torch.use_deterministic_algorithms(True)  # the compiler's choices too
+    # Nothing here reads memory that it did not write; filling it first costs a twentieth of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    parent = read_manifest(inputs.parent, "run")
+    parent.check(*(name for name in ("model.safetensors", "optimizer.safetensors") if name in parent.files))
+    batches = Batches(spec, inputs.tokens, inputs.pool)
+    end_of_text = read_manifest(inputs.tokenizer, "tokenizer").counts["end_of_text"]
+    model = TrainingModel.load(inputs.parent, settings, group, end_of_text)
+    reptile = None
+    if spec.mer:
+        reptile = Reptile(list(model.weights.values()), spec.mer.interval, spec.mer.step_size)
+    return TrainingParts(
+        training=training,
+        inputs=inputs,
+        out=out,
+        group=group,
+        batches=batches,
+        model=model,
+        state=TrainingState(weights=model.weights, optimizer=AdamW(model.weights, settings), reptile=reptile),
+        checkpoints=Checkpoints(out, training.resume_fingerprint, group, settings.keep_checkpoints),
+        flops_per_token=training_flops_per_token(model.model.config, batches.context_length),
+    )
+
+
+def load_trainer(parts: TrainingParts, discard_checkpoints: bool) -> Trainer:
+    """Restore the state and open the log where the training stands: at its start, or after its last checkpoint."""
+    spec, settings, group = parts.spec, parts.spec.train, parts.group
+    signals = StopSignals()
+    start = _restore(parts, discard_checkpoints)
+    if group.is_first:
+        _warn_of_repeated_text(parts.batches)
+    with group.fail_together():
+        (parts.out / STATE_FILE).unlink(missing_ok=True)
+        # The first process drops what a killed run wrote after its checkpoint, before any process reads it.
+        log = _open_log(parts, start) if group.is_first else NoMetricsLog()
+    records = (record for record in read_metrics(parts.out / "metrics.jsonl") if record.step <= start)
+    alignment = GradientAlignment(
+        parts.model, parts.batches, group, log,
+        interval=settings.alignment_interval if spec.replay else None,
+        window=spec.mer.interval if spec.mer else None,
+        micro_batch_size=settings.micro_batch_size,
+    )  # fmt: skip
+    return Trainer(
+        parts=parts,
+        start=start,
+        log=log,
+        validator=Validator(spec.languages, parts.inputs.tokens, parts.inputs.tokenizer, settings, group.world_size),
+        alignment=alignment,
+        spike_guard=SpikeGuard(settings.spike_nats, settings.spike_factor, records),
+        throughput=Throughput.of(settings, parts.flops_per_token, group.device),
+        signals=signals,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trainer:
+    """A stage under way, after ``start`` steps. Steps are numbered from 1."""
+
+    parts: TrainingParts
+    start: int
+    log: MetricsWriter
+    validator: Validator
+    alignment: GradientAlignment
+    spike_guard: SpikeGuard
+    throughput: Throughput
+    signals: StopSignals
+
+    def run(self) -> None:
+        """Train to the end of the stage."""
+        parts, batches = self.parts, self.parts.batches
+        if self.start == 0 and parts.spec.stage == 1:
+            self.validate(0)
+        parts.model.model.train()
+        ahead = batches.prefetch(self.start, parts.group.rank, parts.group.world_size)
+        with Progress("training", total=len(batches), unit="steps", start=self.start) as progress:
+            for step, batch in enumerate(ahead, self.start + 1):
+                record = self.train_step(step, batch)
+                self.log.write(record)
+                progress.update(step, functools.partial(self._note, record, progress))
+                is_last = step == len(batches)
+                if is_last or step % parts.spec.train.eval_interval == 0:
+                    self.validate(step)
+                if not is_last:
+                    self.checkpoint_or_stop(step)
+        self.log.close()
+        parts.checkpoints.wait()
+
+    def train_step(self, step: int, batch: Batch) -> StepRecord:
+        """One optimiser step on this process's rows of a batch; returns its losses in nats per token."""
+        spec, state = self.parts.spec, self.parts.state
+        state.optimizer.lr = learning_rate(step - 1, len(self.parts.batches), spec.stage, spec.stages, spec.train)
+        rows = torch.from_numpy(batch.rows).to(self.parts.group.device)
+        losses = forward_backward(
+            self.parts.model, rows, len(batch.is_replayed), self.parts.group, spec.train.micro_batch_size
+        )
+        self.alignment.at_step(step)
+        norm = float(full_tensor(torch.nn.utils.clip_grad_norm_(list(state.weights.values()), spec.train.grad_clip)))
+        loss = float(losses.mean())
+        skipped = self._skips(step, loss, norm)
+        if not skipped:
+            state.optimizer.step()
+        state.optimizer.zero_grad()
+        self._interpolate(step)
+        new, replayed = losses[~batch.is_replayed], losses[batch.is_replayed]
+        return StepRecord(
+            step=step,
+            loss=loss,
+            loss_new=float(new.mean()) if new.size else None,
+            loss_replayed=float(replayed.mean()) if replayed.size else None,
+            learning_rate=state.optimizer.lr,
+            gradient_norm=norm,
+            skipped=skipped,
         )
 
-    def run(self, checkpoint_interval: int, loggers: Sequence[str], discard_checkpoints: bool) -> None:
-        """From the parent's weights, or the last checkpoint, to the end of the stage."""
-        stop = StopRequest()
-        start = self._restore(discard_checkpoints)
-        if self.ranks.first:
-            self._tell_epochs()
-        with self.ranks.all_or_none():
-            (self.out / STATE).unlink(missing_ok=True)
-            # The first process cuts off what a killed run wrote after its checkpoint, before any reads it.
-            self.log = log = self._open_log(start, loggers) if self.ranks.first else metrics_log.SilentLog()
-        self.alignment = Alignment(self.spec, self.batches, self.network, self.ranks, self._backward, log)
-        lines = (line for line in metrics_log.read(self.out / "metrics.jsonl") if line["step"] <= start)
-        self.guard = Guard(self.settings["spike_nats"], self.settings["spike_factor"], lines)
-        if start == 0 and self.spec["stage"] == 1:
-            self._validate(0)
-        progress = Progress(start, self.batches, self.flops_per_token, self.ranks)
-        self.network.model.train()
-        for step, (rows, is_replayed) in enumerate(self.batches.ahead(start, self.ranks.rank, self.ranks.count), start):
-            losses = self._step(step, rows, is_replayed)
-            log.write(step=step + 1, **losses)
-            progress.show(step + 1, losses["loss"])
-            done, last = step + 1, step + 1 == len(self.batches)
-            if last or done % self.settings["eval_interval"] == 0:
-                self._validate(done)
-            stopping = self.ranks.any(stop.requested) and not last
-            if stopping or (not last and done % checkpoint_interval == 0):
-                log.sync()
-                self.checkpoints.save(done, self.state)
-            if stopping:
-                self._fail(f"stopped by a signal after step {done}; the checkpoint is kept, run again to go on")
-        log.close()
-        self._finish()
+    def validate(self, step: int) -> None:
+        """Add a point to the validation curves."""
+        losses = self.validator.losses(self.parts.model)
+        self.log.write(ValidationRecord(step=step, tokens=self.parts.batches.tokens_after(step), validation=losses))
 
-    def _tell_epochs(self) -> None:
-        for language, epochs in self.batches.epochs.items():
-            if epochs > 1:
-                logger.warning("%s: %.2f epochs of its text; more text or fewer train.steps make one", language, epochs)
+    def checkpoint_or_stop(self, step: int) -> None:
+        """Save a checkpoint where one is due; after a signal in any process, save one and end the training."""
+        is_stopping = self.parts.group.any(self.signals.received)
+        if is_stopping or step % self.parts.spec.train.checkpoint_interval == 0:
+            self.log.sync()
+            self.parts.checkpoints.save(step, self.parts.state)
+        if is_stopping:
+            self._fail(f"stopped by a signal after step {step}; a checkpoint was saved, run again to resume from it")
+
+    def _interpolate(self, step: int) -> None:
+        """Let Reptile interpolate if the step closes a window."""
+        state, mer = self.parts.state, self.parts.spec.mer
+        if state.reptile is None or mer is None:
+            return
+        with self.alignment.around_interpolation(step):
+            interpolated = state.reptile.after_step(step, last=step == len(self.parts.batches))
+        if interpolated and mer.moments == "reset":
+            state.optimizer.reset_moments()
+
+    def _skips(self, step: int, loss: float, norm: float) -> bool:
+        """Whether a step is bad and skipped; the training ends at it unless params say skip. All processes agree."""
+        problem = self.spike_guard.problem(loss, norm)
+        verdict = _GOOD if not problem else _HOPELESS if self.spike_guard.is_hopeless else _BAD
+        verdict = self.parts.group.broadcast(verdict)
+        if verdict == _GOOD:
+            return False
+        if verdict == _HOPELESS:
+            self._fail(
+                f"{self.parts.out}: {problem} at step {step}, as at many before it; {self._last_checkpoint()}. Lower "
+                "train.learning_rate, or raise train.spike_nats or train.spike_factor; either trains the stage from "
+                "scratch"
+            )
+        if self.parts.spec.train.on_bad_step == "stop":
+            self._fail(
+                f"{self.parts.out}: {problem} at step {step}; {self._last_checkpoint()}. Set train.on_bad_step: skip "
+                "to skip it and continue, or lower train.learning_rate, which trains the stage from scratch"
+            )
+        logger.warning("step %d is skipped: %s", step, problem)
+        return True
+
+    def _last_checkpoint(self) -> str:
+        self.parts.checkpoints.wait()
+        found = self.parts.checkpoints.found()
+        return "the last checkpoint remains" if found else "there was no checkpoint before it"
 
     def _fail(self, message: str) -> NoReturn:
         self.log.close()
-        self.checkpoints.wait()
-        self.ranks.fail(message)
+        self.parts.checkpoints.wait()
+        self.parts.group.fail(message)
 
-    def _open_log(self, start: int, loggers: Sequence[str]) -> metrics_log.MetricsLog:
-        training = Training(
-            spec=self.spec, out=self.out, start=start, fingerprint=self.checkpoints.fingerprint,
-            flops_per_token=self.flops_per_token, device=self.ranks.device,
-        )  # fmt: skip
-        return metrics_log.MetricsLog(self.out / "metrics.jsonl", start, Loggers(loggers, training))
+    def _note(self, record: StepRecord, progress: Progress) -> str:
+        return f"loss {record.loss:.3f}, {self.throughput.text(progress.rate)}"
 
-    def _restore(self, discard_checkpoints: bool) -> int:
-        """Take up the parent's optimiser, then whatever a checkpoint of this training holds."""
-        self.state.begin_moments()
-        moments = self.inputs.parent / "optimizer.safetensors"
-        if self.settings["optimizer_state"] == "carry" and moments.is_file():
-            self.state.load(self.state.moments, [moments])
-        start = self.checkpoints.resume(self.state)
-        if start:
-            logger.info("resuming after step %d of %d", start, len(self.batches))
-        with self.ranks.all_or_none():
-            if self.ranks.first and not start:
-                self._discard(discard_checkpoints)
-        return start
 
-    def _discard(self, asked: bool) -> None:
-        if (others := self.checkpoints.found()) and not asked:
-            raise TrainingError(
-                f"{others[-1]}: is of a training on other data or params, which this one cannot go on from; to train "
-                f"anew and lose it, give --discard-checkpoints or run `rm -r {self.out}/checkpoint-*`"
-            )
-        self.checkpoints.remove()
+def _restore(parts: TrainingParts, discard_checkpoints: bool) -> int:
+    """Load the parent's moments, then the last checkpoint of this training, if any; returns the steps done."""
+    moments = parts.inputs.parent / "optimizer.safetensors"
+    if parts.spec.train.optimizer_state == "carry" and moments.is_file():
+        read_tensors(parts.state.optimizer.moments, [moments])
+    start = parts.checkpoints.resume(parts.state)
+    if start:
+        logger.info("resuming after step %d of %d", start, len(parts.batches))
+    with parts.group.fail_together():
+        if parts.group.is_first and not start:
+            _discard_others(parts.checkpoints, discard_checkpoints)
+    return start
 
-    def _step(self, step: int, rows: np.ndarray, is_replayed: np.ndarray) -> dict[str, Any]:
-        """One optimiser step on this process's ``rows`` of batch ``step``; ``is_replayed`` is of the whole batch.
 
-        Returns its losses in nats per token, of new and replayed sequences apart.
-        """
-        optimizer, reptile = self.state.optimizer, self.state.reptile
-        rate = learning_rate(step, len(self.batches), self.spec["stage"], self.spec["stages"], self.settings)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        per_sequence = self._backward(torch.from_numpy(rows).to(self.ranks.device), len(is_replayed))
-        self.alignment.at_step(step + 1)
-        norm = whole(torch.nn.utils.clip_grad_norm_(list(self.state.names), self.settings["grad_clip"]))
-        loss = float(per_sequence.mean())
-        skipped = self._is_skipped(step, loss, float(norm))
-        if not skipped:
-            optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if reptile:
-            with self.alignment.around_interpolation(step + 1):
-                interpolated = reptile.after_step(step + 1, last=step + 1 == len(self.batches))
-            if interpolated and self.spec["mer"]["moments"] == "reset":
-                self.state.begin_moments()
-        apart = {"loss_new": per_sequence[~is_replayed], "loss_replayed": per_sequence[is_replayed]}
-        return {
-            "loss": loss,
-            **{name: float(part.mean()) for name, part in apart.items() if part.size},
-            "learning_rate": rate,
-            "gradient_norm": float(norm),
-            **({"skipped": True} if skipped else {}),
-        }
+def _discard_others(checkpoints: Checkpoints, allowed: bool) -> None:
+    if (others := checkpoints.found()) and not allowed:
+        raise TrainingError(
+            f"{others[-1]}: is of a training on other data or params, from which this one cannot resume; to lose it "
+            f"and train from scratch, add --discard-checkpoints or run `rm -r {checkpoints.folder}/checkpoint-*`"
+        )
+    checkpoints.remove_all()
 
-    def _is_skipped(self, step: int, loss: float, norm: float) -> bool:
-        """Whether a bad step is passed over; the training stops at it where params say so. All processes agree."""
-        problem = self.guard.problem(loss, norm)
-        verdict = self.ranks.agreed(_GOOD if not problem else _LOST if self.guard.is_lost else _BAD)
-        if verdict == _GOOD:
-            return False
-        if verdict == _LOST:
-            self._fail(
-                f"{self.out}: {problem} at step {step + 1}, as at many before it; {self._kept()}. Lower "
-                "train.learning_rate, or raise train.spike_nats or train.spike_factor; either trains the stage anew"
-            )
-        if self.on_bad_step == "stop":
-            self._fail(
-                f"{self.out}: {problem} at step {step + 1}; {self._kept()}. Set train.on_bad_step: skip to pass over "
-                "it and go on, or lower train.learning_rate, which trains the stage anew"
-            )
-        logger.warning("step %d is skipped: %s", step + 1, problem)
-        return True
 
-    def _kept(self) -> str:
-        self.checkpoints.wait()
-        return "the last checkpoint is kept" if self.checkpoints.found() else "no checkpoint was made before it"
+def _warn_of_repeated_text(batches: Batches) -> None:
+    for language, epochs in batches.epochs.items():
+        if epochs > 1:
+            logger.warning("%s: %.2f epochs of its text; more text or fewer train.steps make one", language, epochs)
 
-    def _backward(self, rows: Tensor, sequences: int) -> np.ndarray:
-        """Gradient of the mean loss over all tokens of a batch of ``sequences``, from this process's rows of it.
 
-        Returns the loss of each sequence of the batch. All processes pass equally often, so that none waits in vain:
-        shares are filled up to the widest one with rows that count nothing. Gradients are averaged over processes, so
-        the loss is multiplied by their number.
-        """
-        widest = -(-sequences // self.ranks.count)
-        counted, tokens = len(rows), sequences * self.batches.context_length
-        weights = F.pad(torch.full((counted,), self.ranks.count / tokens), (0, widest - counted)).to(rows.device)
-        rows = F.pad(rows, (0, 0, 0, widest - counted))
-        parts: list[Tensor] = []
-        micro = self.settings["micro_batch_size"] or widest
-        for begin in range(0, widest, micro):
-            chosen = slice(begin, begin + micro)
-            total, losses = self.network.losses(rows[chosen], weights[chosen])
-            self.network.send_gradients(begin + micro >= widest)
-            torch.autograd.backward(total)
-            parts.append(losses.mean(dim=1))
-        per_sequence: np.ndarray = self.ranks.gather(torch.cat(parts)[:counted], sequences).cpu().numpy()
-        return per_sequence
+def _open_log(parts: TrainingParts, start: int) -> MetricsLog:
+    training = LoggedTraining(
+        spec=parts.spec,
+        out=parts.out,
+        start=start,
+        fingerprint=parts.checkpoints.fingerprint,
+        throughput=Throughput.of(parts.spec.train, parts.flops_per_token, parts.group.device),
+    )
+    return MetricsLog(parts.out / "metrics.jsonl", start, Loggers(parts.spec.train.loggers, training))
 
-    def _validate(self, step: int) -> None:
-        """A point of the validation curves: the held-out loss of every language, also of those still to come."""
-        limit, curve = self.settings["eval_tokens"], {}
-        token_bytes = np.load(self.inputs.tokenizer / "token_bytes.npy", allow_pickle=False)
-        for language in self.spec["languages"]:
-            documents = Documents(self.inputs.tokens[language], "validation")
-            # What is compiled is for batches; windows of documents have lengths of their own.
-            with torch.compiler.set_stance("force_eager"), self.network.precision():
-                losses = document_losses(
-                    self.network.model,
-                    take_documents(documents, limit, limit),
-                    end_of_text=documents.end_of_text,
-                    token_bytes=token_bytes,
-                    context_length=self.batches.context_length,
-                    batch_size=self.settings["micro_batch_size"] or -(-self.settings["batch_size"] // self.ranks.count),
-                )
-            curve[language] = losses.nats_per_token
-        tokens = min(step * self.batches.schedule.batch_size, self.batches.schedule.total) * self.batches.context_length
-        self.log.write(step=step, tokens=tokens, validation=curve)
 
-    def _finish(self) -> None:
-        """Leave the model in Hugging Face's format and the optimiser; state.json, last, says that both are whole."""
-        self.checkpoints.wait()
-        write_whole(self.state.weights, self.out / "model.safetensors", self.ranks)
-        write_whole(self.state.moments, self.out / "optimizer.safetensors", self.ranks)
-        with self.ranks.all_or_none():
-            if self.ranks.first:
-                self._close()
-
-    def _close(self) -> None:
-        files = [
-            *copy_description(self.inputs.parent, self.out),
-            write_card(self.out, self.spec, self.counts(), self.digests, self.identity),
-            *(self.out / name for name in ("model.safetensors", "optimizer.safetensors", "metrics.jsonl")),
-        ]
-        written = {path.name: file_digest(path) for path in files}
-        write_json(self.out / STATE, {"step": len(self.batches), "fingerprint": self.identity, "files": written})
-        self.checkpoints.remove()
-
-    def counts(self) -> dict[str, Any]:
-        """The manifest's counts: the ledger and the size of the model."""
-        return {
-            "ledger": self.batches.ledger(self.flops_per_token),
-            "parameters": sum(weight.numel() for weight in self.state.names),
-            "training_flops_per_token": self.flops_per_token,
-            "skipped": sum("skipped" in line for line in metrics_log.read(self.out / "metrics.jsonl")),
-        }
+def _write_manifest(parts: TrainingParts, manifests: dict[str, Manifest]) -> None:
+    files = [*(parts.out / name for name in sorted(SavedState.read(parts.out).files)), parts.out / STATE_FILE]
+    write_manifest(
+        parts.out,
+        stage="run",
+        params=identity(parts.spec),
+        inputs=manifests,
+        files=files,
+        counts=encode(parts.counts()),
+    )

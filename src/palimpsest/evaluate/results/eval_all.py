@@ -18,6 +18,7 @@ from palimpsest.evaluate.results.checkpoint_results import Sample
 from palimpsest.evaluate.results.dataset_summary import LanguageSummary
 from palimpsest.evaluate.results.results_file import read_results_file
 from palimpsest.evaluate.results.seed_mean import SeedMean
+from palimpsest.replay.stage_ledger import StageLedger
 from palimpsest.settings.replay import Mer, ReplaySpec
 
 V = TypeVar("V")
@@ -80,19 +81,6 @@ class ArmSummary:
         """Mean over the languages that can be forgotten; None for joint."""
         values = [value.mean for value in self.forgetting.values()]
         return sum(values) / len(values) if values else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageLedger:
-    """What a stage trained on, and its training FLOPs."""
-
-    steps: int
-    new_sequences: int
-    replayed_sequences: int
-    new_tokens: int
-    replayed_tokens: int
-    total_tokens: int
-    flops: int
 
 
 @dataclass(frozen=True, kw_only=True)

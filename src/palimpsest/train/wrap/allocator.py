@@ -1,4 +1,4 @@
-"""Memory that one step frees is kept for the next."""
+"""The C allocator: memory that one step frees is kept for the next."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Let glibc not hand large blocks back to the kernel, which would clear them page by page at each step anew.
+    """Let glibc not return large blocks to the kernel, which would clear them page by page at each step.
 
-    On a CPU that is up to a fifth of a step. The most that a process holds stays the same; other C libraries are left
-    as they are.
+    On a CPU that is up to a fifth of a step. The peak memory of a process stays the same; other C libraries are not
+    affected.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
