@@ -98,7 +98,7 @@ class _Sizes:
 
     @property
     def within(self) -> float:
-        """Sum of squares within sizes: no law of size alone can explain it."""
+        """Sum of squares within sizes: no law in the size alone can explain it."""
         return float(sum(np.sum(deviation**2) for deviation in self.deviations))
 
     def misfit(self, theta: np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""Series of runs that differ in size and seed only: what a law of size is fitted to.
+"""Series of runs that differ in size and seed only: what a scaling law is fitted to.
 
 A series has one arm, replay rate and accounting, and equal values of what else the sweep varies at one size (ε, k, a
 learning rate). What goes with the size, such as a learning rate of its own, is part of the size.

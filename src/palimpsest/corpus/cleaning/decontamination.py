@@ -21,7 +21,7 @@ from palimpsest.errors import DataError
 from palimpsest.file_types import Format, extensions, file_type
 
 Hashes = NDArray[np.uint64]
-# At least so many bits of the filter for each known hash: one n-gram in 16 or fewer is looked up in vain.
+# At least so many bits of the filter for each known hash: at most one n-gram in 16 is looked up without a match.
 _FILTER_BITS = 16
 
 
