@@ -40,7 +40,7 @@ def local(path: str, name: str = "local", **settings: Any) -> LocalSource:
     return LocalSource(kind="local", name=name, path=path, **settings)
 
 
-def test_no_file_is_an_error_that_tells_the_pattern(files: Path, tmp_path: Path) -> None:
+def test_no_file_is_an_error_that_names_the_pattern(files: Path, tmp_path: Path) -> None:
     for pattern in ("**/*.parquet", "none.jsonl", "a"):
         with pytest.raises(DataError, match="matches no file") as error:
             build_raw(spec(local(str(files / pattern))), tmp_path / "out", tmp_path / "cache")
@@ -99,7 +99,7 @@ def times(folder: Path) -> dict[str, int]:
     }
 
 
-def test_a_source_is_kept_while_others_come_change_and_go(files: Path, tmp_path: Path) -> None:
+def test_a_source_is_reused_while_others_are_added_changed_and_removed(files: Path, tmp_path: Path) -> None:
     out, cache, pattern = tmp_path / "out", tmp_path / "cache", str(files / "**" / "*.jsonl")
     both = spec(sample(number=9), local(pattern), inventory={"local": "one"})
     first = build_raw(both, out, cache)
@@ -124,14 +124,14 @@ def test_a_source_is_kept_while_others_come_change_and_go(files: Path, tmp_path:
 
 @pytest.mark.parametrize("name", ["part-00000.jsonl.zst", "truth.jsonl.zst", "source.json"])
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"{")])
-def test_a_file_that_is_gone_or_cut_is_made_again(tmp_path: Path, name: str, damage: Any) -> None:
+def test_a_missing_or_truncated_file_is_written_again(tmp_path: Path, name: str, damage: Any) -> None:
     whole = everything(build_raw(spec(sample(number=3)), tmp_path / "out", tmp_path / "cache").folder)
     damage(tmp_path / "out" / "sample" / name)
     build_raw(spec(sample(number=3)), tmp_path / "out", tmp_path / "cache")
     assert everything(tmp_path / "out") == whole
 
 
-def test_a_changed_source_leaves_nothing_behind(tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_source_leaves_no_old_files(tmp_path: Path, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "PART_BYTES", 20_000)
     build_raw(spec(sample(name="x")), tmp_path / "out", tmp_path / "cache")
     changes: tuple[Source, ...] = (
@@ -145,14 +145,14 @@ def test_a_changed_source_leaves_nothing_behind(tmp_path: Path, files: Path, mon
         assert everything(built.folder) == everything(fresh.folder)
 
 
-def test_folders_that_are_no_source_stay(tmp_path: Path) -> None:
+def test_folders_that_are_not_sources_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out" / "mine").mkdir(parents=True)
     (tmp_path / "out" / "mine" / "notes.txt").write_text("not a source")
     built = build_raw(spec(sample(number=3)), tmp_path / "out", tmp_path / "cache")
     assert (tmp_path / "out" / "mine" / "notes.txt").exists() and "mine/notes.txt" not in built.files
 
 
-def test_the_fingerprint_is_of_what_is_asked_for_and_not_of_where_it_lies(files: Path, tmp_path: Path) -> None:
+def test_the_fingerprint_depends_on_the_request_and_not_on_paths(files: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     given = [local(str(files / "*.jsonl"))]
     build_raw(spec(*given, inventory={"local": "s"}), tmp_path / "one", tmp_path / "cache")
@@ -166,7 +166,7 @@ def test_the_fingerprint_is_of_what_is_asked_for_and_not_of_where_it_lies(files:
         tmp_path / "one" / "local" / "references.json").stat().st_size  # fmt: skip
 
 
-def test_a_failed_rebuild_takes_the_old_manifest_away(tmp_path: Path) -> None:
+def test_a_failed_rebuild_removes_the_old_manifest(tmp_path: Path) -> None:
     build_raw(spec(sample(number=3)), tmp_path / "out", tmp_path / "cache")
     with pytest.raises(DataError):
         build_raw(spec(sample(number=3), local(str(tmp_path / "none"))), tmp_path / "out", tmp_path / "cache")
@@ -187,7 +187,7 @@ def warc(name: str = "warc", **settings: Any) -> WarcSource:
     return WarcSource(kind="warc", name=name, **settings)
 
 
-def test_http_files_are_fetched_once(web: WebServer, tmp_path: Path) -> None:
+def test_http_files_are_downloaded_once(web: WebServer, tmp_path: Path) -> None:
     one, two = download(web, "/a.jsonl", b'{"text": "a"}\n'), download(web, "/b.txt", b"b", name="c.txt")
     built = build_raw(spec(http(one, two)), tmp_path / "out", tmp_path / "cache")
     assert set(built.files) == {"http/files/a.jsonl", "http/files/c.txt", "http/source.json"}
@@ -215,7 +215,7 @@ def test_warc_by_path_and_by_url(web: WebServer, tmp_path: Path) -> None:
     assert built.counts["sources"]["warc"]["files"] == 3
 
 
-def test_warc_files_must_be_called_so(web: WebServer, tmp_path: Path) -> None:
+def test_warc_files_need_the_ending_of_one(web: WebServer, tmp_path: Path) -> None:
     (tmp_path / "a.warc.bz2").touch()
     by_path = warc(path=str(tmp_path / "a.*"))
     by_url = warc(urls=(download(web, "/paths.gz", b"x"),))

@@ -1,4 +1,4 @@
-"""Datasets on the hub, from a real server that imitates it: what is needed of its interface, and how it can fail."""
+"""Datasets on an imitation of the hub: listings, ranges, tokens, and how requests fail."""
 
 import io
 import json
@@ -80,7 +80,7 @@ def test_a_dataset(server: DatasetHub, tmp_path: Path) -> None:
     }  # fmt: skip
     assert server.web.url.encode() not in (built.folder / "manifest.json").read_bytes()
     # Of 4.4 MB, the columns that are not asked for mostly stay where they are.
-    assert sum(asked.sent for asked in server.web.log if asked.path.startswith("/cdn/")) < 2_000_000
+    assert sum(request.sent for request in server.web.log if request.path.startswith("/cdn/")) < 2_000_000
     requests = len(server.web.log)
     assert make(tmp_path).digest == built.digest and len(server.web.log) == requests
 
@@ -120,9 +120,9 @@ def test_globs_mean_what_they_mean_in_a_folder(
     assert hub.list(pattern) == folder.list(pattern)
 
 
-def test_only_the_folder_asked_for_is_listed(server: DatasetHub) -> None:
+def test_only_the_fixed_folder_of_the_glob_is_listed(server: DatasetHub) -> None:
     dataset_files.dataset_files(source()).list("data/fra_Latn/train/*.parquet")
-    paths = [unquote(asked.path) for asked in server.web.log]
+    paths = [unquote(request.path) for request in server.web.log]
     assert paths and all(path.startswith(f"/api/datasets/{NAME}/tree/{COMMIT}/data/fra_Latn/train") for path in paths)
 
 
@@ -135,11 +135,11 @@ def cut(page: Any) -> None:
 
 
 def another_file(page: Any) -> None:
-    start, end = map(int, page.asked.range.removeprefix("bytes=").split("-"))
+    start, end = map(int, page.current.range.removeprefix("bytes=").split("-"))
     page.answer(206, b"x" * (end + 1 - start), Content_Range=f"bytes {start}-{end}/99999")
 
 
-def test_faults_that_pass(server: DatasetHub, tmp_path: Path) -> None:
+def test_transient_faults_are_retried(server: DatasetHub, tmp_path: Path) -> None:
     first = "/cdn/data/fra_Latn/train/000_00000.parquet"
     server.faults = {
         f"/api/datasets/{NAME}/tree/{COMMIT}/data/fra_Latn/train": [
@@ -159,7 +159,7 @@ def test_faults_that_pass(server: DatasetHub, tmp_path: Path) -> None:
     assert not any(server.faults.values())
 
 
-def test_a_hub_that_is_away_ends_in_one_error_and_the_next_run_goes_on(server: DatasetHub, tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_one_error_and_the_next_run_resumes(server: DatasetHub, tmp_path: Path) -> None:
     second = "/cdn/data/fra_Latn/train/000_00001.parquet"
     server.faults = {second: [busy] * http_client.ATTEMPTS}
     with pytest.raises(DataError) as error:
@@ -169,7 +169,7 @@ def test_a_hub_that_is_away_ends_in_one_error_and_the_next_run_goes_on(server: D
     assert not (tmp_path / "out" / "manifest.json").exists()
     del server.web.log[:]
     assert documents(make(tmp_path)) == EXPECTED
-    assert not any("000_00000" in asked.path for asked in server.web.log)
+    assert not any("000_00000" in request.path for request in server.web.log)
 
 
 @pytest.mark.usefixtures("server")
@@ -195,14 +195,14 @@ def test_a_gated_dataset(server: DatasetHub, tmp_path: Path, monkeypatch: pytest
 def test_the_token_stays_with_the_hub(
     server: DatasetHub, web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store of files and the next page of a listing are on another host, which is asked without the token."""
+    """Files and the next page of a listing are on another host, whose requests have no token."""
     server.token, server.token_host, server.page = "secret", "localhost", 1
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("HF_ENDPOINT", web.url.replace("127.0.0.1", "localhost"))
     assert documents(make(tmp_path)) == EXPECTED
-    hosts = {asked.headers["host"].partition(":")[0] for asked in web.log if "authorization" in asked.headers}
+    hosts = {request.headers["host"].partition(":")[0] for request in web.log if "authorization" in request.headers}
     assert hosts == {"localhost"}
-    elsewhere = [asked.path for asked in web.log if asked.headers["host"].startswith("127.0.0.1")]
+    elsewhere = [request.path for request in web.log if request.headers["host"].startswith("127.0.0.1")]
     assert any("cursor=" in path for path in elsewhere) and any(path.startswith("/cdn/") for path in elsewhere)
 
 
@@ -211,10 +211,10 @@ def test_no_token_of_an_earlier_login_is_sent(web: WebServer, tmp_path: Path, mo
     (tmp_path / "token").write_text("hf_left_by_a_login")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "token"))
     assert documents(make(tmp_path)) == EXPECTED
-    assert not any("authorization" in asked.headers for asked in web.log)
+    assert not any("authorization" in request.headers for request in web.log)
 
 
-def test_https_is_not_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_https_is_never_downgraded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
     with pytest.raises(DataError, match=r"http://mirror\.example/x: the hub leads from https to http"):
         hub._protect(httpx2.Request("GET", "http://mirror.example/x"))
@@ -238,7 +238,7 @@ def test_offline_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ({"text": "body"}, r"000_00000\.parquet: no column 'body' .* it has id, text, noise"),
     ],
 )
-def test_what_is_not_there(tmp_path: Path, given: dict[str, str], told: str) -> None:
+def test_missing_datasets_revisions_files_and_columns(tmp_path: Path, given: dict[str, str], told: str) -> None:
     with pytest.raises(DataError, match=told):
         make(tmp_path, **given)
 
@@ -250,7 +250,7 @@ def test_a_server_that_sends_no_ranges(server: DatasetHub, tmp_path: Path) -> No
         make(tmp_path)
 
 
-def test_no_card_is_no_licence(server: DatasetHub, tmp_path: Path) -> None:
+def test_without_a_card_there_is_no_licence(server: DatasetHub, tmp_path: Path) -> None:
     del server.files["README.md"]
     make(tmp_path)
     assert read_manifest(tmp_path / "out", "raw").counts["sources"]["web"]["licence"] is None

@@ -1,4 +1,4 @@
-"""Rows of every format, good ones unchanged and bad ones kept for cleaning to count."""
+"""Records of every format: good ones unchanged, bad ones preserved for cleaning to count."""
 
 import gzip
 import io
@@ -63,13 +63,13 @@ BAD_LINES = [
 ]
 
 
-def test_lines_that_are_no_record_are_kept_as_they_are() -> None:
+def test_lines_that_are_not_records_pass_unchanged() -> None:
     data = b'{"key": "good", "body": "text"}\n' + b"\n".join(BAD_LINES)
     assert read(data, "a.jsonl") == [b'{"id":"good","text":"text"}\n', *(line + b"\n" for line in BAD_LINES)]
 
 
 @pytest.mark.parametrize("value", [None, 5, 1.5, True, [], {"a": 1}, ""])
-def test_what_is_no_text_stays_what_it_is(value: Any) -> None:
+def test_values_that_are_not_text_pass_unchanged(value: Any) -> None:
     statistics = RecordStatistics()
     (line,) = read_records(io.BytesIO(lines([{"key": "a", "body": value}])), "a.jsonl", "body", "key", statistics)
     assert json.loads(line) == {"id": "a", "text": value} and statistics.texts == 0
@@ -77,7 +77,7 @@ def test_what_is_no_text_stays_what_it_is(value: Any) -> None:
     assert json.loads(line) == {"id": "a", "text": None}
 
 
-def test_ids_are_made_where_there_are_none() -> None:
+def test_missing_ids_are_generated() -> None:
     given = [{"body": "a"}, {"key": None, "body": "b"}, {"key": 7, "body": "c"}, {"key": "", "body": "d"}]
     found = [json.loads(line)["id"] for line in read(b"\r\n" + lines(given), "d/a.jsonl")]
     assert found == ["d/a.jsonl:1", "d/a.jsonl:2", "7", "d/a.jsonl:4"]
@@ -92,7 +92,7 @@ def test_byte_order_mark_and_windows_line_ends() -> None:
     assert [json.loads(line)["text"] for line in read(data, "a.jsonl")] == ["a", "b"]
 
 
-def test_a_line_without_end_is_held_in_part_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_line_is_truncated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LINE_BYTES", 1000)
     long = b'{"body": "' + b"x" * 3_000_000 + b'"}'
     found = read(long + b'\n{"body": "next"}\n', "a.jsonl")
@@ -100,7 +100,7 @@ def test_a_line_without_end_is_held_in_part_only(monkeypatch: pytest.MonkeyPatch
     assert json.loads(found[1]) == {"id": "a.jsonl:2", "text": "next"}
 
 
-def test_invalid_utf8_in_parquet_is_one_bad_row() -> None:
+def test_invalid_utf8_in_parquet_is_one_bad_record() -> None:
     offsets = pa.array([0, 2, 5, 7], pa.int32()).buffers()[1]
     column = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b'okb\xff"ok')])
     found = read(parquet(pa.table({"body": column, "key": ["1", "2", "3"]})), "a.parquet")
@@ -141,12 +141,12 @@ WHOLE = parquet(pa.table({"body": [f"text {n} " * 50 for n in range(2000)]}), wr
         ("a.csv", b"body\ntext\n", "a.csv: unknown file type"),
     ],
 )
-def test_a_damaged_file_is_an_error(name: str, data: bytes, told: str) -> None:
+def test_a_corrupt_file_is_an_error(name: str, data: bytes, told: str) -> None:
     with pytest.raises(DataError, match=told):
         read(data, name)
 
 
-def test_only_the_columns_asked_for_are_read(tmp_path: Path) -> None:
+def test_only_the_needed_columns_are_read(tmp_path: Path) -> None:
     table = pa.table({"noise": [bytes([n % 251]) * 4000 for n in range(3000)], "body": ["x"] * 3000})
     path = tmp_path / "a.parquet"
     pq.write_table(table, path, compression="none", use_dictionary=False)

@@ -82,7 +82,7 @@ def test_a_folder_of_the_hubs_layout(folder: Path, tmp_path: Path, pattern: str)
     assert built.params["sources"][0]["dataset"] == "" and "folder" not in built.params["sources"][0]
 
 
-def test_the_licence_given_goes_before_the_cards(folder: Path, tmp_path: Path) -> None:
+def test_the_licence_in_params_overrides_that_of_the_card(folder: Path, tmp_path: Path) -> None:
     built = build_raw(spec(hf(folder, licence="mine", origin="here")), tmp_path / "out", tmp_path / "cache")
     assert built.counts["sources"]["web"]["licence"] == "mine"
     for card, licence in (
@@ -137,7 +137,7 @@ def test_only_what_shapes_the_parts_is_read_again(
     assert len(read) == 7
 
 
-def test_a_torn_journal_and_a_lost_part(folder: Path, tmp_path: Path) -> None:
+def test_a_truncated_journal_and_a_missing_part(folder: Path, tmp_path: Path) -> None:
     asked = spec(hf(folder, max_documents=7))
     first = build_raw(asked, tmp_path / "out", tmp_path / "cache")
     whole = everything(first.folder)
@@ -164,7 +164,7 @@ def test_a_torn_journal_and_a_lost_part(folder: Path, tmp_path: Path) -> None:
         ({"files": "README.md"}, ["README.md: unknown file type"]),
     ],
 )
-def test_what_cannot_be_used(folder: Path, tmp_path: Path, source: dict[str, Any], told: list[str]) -> None:
+def test_unusable_files_and_columns(folder: Path, tmp_path: Path, source: dict[str, Any], told: list[str]) -> None:
     whole = (folder / "data" / "gzip-0.jsonl.gz").read_bytes()
     broken = {"parquet": b"PAR1", "jsonl": b"[1]\n", "jsonl.gz": whole[: len(whole) // 2], "jsonl.zst": b"not zstd"}
     for suffix, data in broken.items():
@@ -175,7 +175,7 @@ def test_what_cannot_be_used(folder: Path, tmp_path: Path, source: dict[str, Any
     assert not (tmp_path / "out" / "manifest.json").exists() and not (tmp_path / "out" / "web" / "source.json").exists()
 
 
-def test_a_wrong_column_is_seen_before_all_is_read(folder: Path, tmp_path: Path) -> None:
+def test_a_wrong_column_is_noticed_early(folder: Path, tmp_path: Path) -> None:
     for number in (2, 3):
         (folder / "data" / f"plain-{number}.jsonl").write_bytes(b'{"other": 1}\n' * 1500)
     (folder / "data" / "plain-4.jsonl.gz").write_bytes(b"not read")

@@ -1,4 +1,4 @@
-"""Unpacking is strict, in bounded pieces, and gives everything before a damage."""
+"""Decompression is strict, in bounded pieces, and yields everything before a corruption."""
 
 import gzip
 import io
@@ -41,7 +41,7 @@ def test_any_number_of_frames(pieces: list[bytes], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.gz", "a.zst"])
-def test_every_cut_is_seen(name: str) -> None:
+def test_every_truncation_is_noticed(name: str) -> None:
     first = PACK[name](TEXT[:5000])
     whole = first + PACK[name](TEXT[5000:9000])
     for end in range(len(whole)):
@@ -54,7 +54,7 @@ def test_every_cut_is_seen(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.gz", "a.zst"])
-def test_what_lies_before_a_damage_is_given(name: str) -> None:
+def test_content_before_a_corruption_is_yielded(name: str) -> None:
     whole = PACK[name](TEXT[:20_000]) + PACK[name](TEXT[20_000:])
     found, message = readable(whole + b"no frame", name)
     assert found == TEXT and f"{name}: corrupt near byte " in message
@@ -62,7 +62,7 @@ def test_what_lies_before_a_damage_is_given(name: str) -> None:
     assert 0 <= len(whole) - near < 1024
 
 
-def test_a_checksum_is_heeded() -> None:
+def test_a_wrong_checksum_is_an_error() -> None:
     for name, pack in {"a.gz": gzip.compress, "a.zst": zstandard.ZstdCompressor(write_checksum=True).compress}.items():
         flipped = bytearray(pack(TEXT))
         flipped[-3] ^= 1
@@ -70,7 +70,7 @@ def test_a_checksum_is_heeded() -> None:
 
 
 @pytest.mark.parametrize("name", ["a.gz", "a.zst"])
-def test_a_bomb_is_never_held(name: str) -> None:
+def test_a_decompression_bomb_needs_little_memory(name: str) -> None:
     zeros, times = b"\0" * (1 << 20), 32
     if name == "a.zst":
         packer = zstandard.ZstdCompressor(level=1).compressobj()
@@ -86,19 +86,19 @@ def test_a_bomb_is_never_held(name: str) -> None:
     assert max(sizes) <= 5 * PIECE_BYTES and peak < 24 << 20
 
 
-def test_a_greedy_window_is_refused() -> None:
+def test_a_huge_zstd_window_is_refused() -> None:
     greedy = zstandard.ZstdCompressionParameters.from_level(1, window_log=28)
     packer = zstandard.ZstdCompressor(compression_params=greedy).compressobj()
     assert "too much memory" in readable(packer.compress(TEXT) + packer.flush(), "a.zst")[1]
 
 
-def test_positions_are_of_the_packed_file() -> None:
+def test_positions_are_those_of_the_compressed_file() -> None:
     packed = zstandard.compress(random.Random(0).randbytes(3_000_000))
     ends = [end for end, _ in decompressed(io.BytesIO(packed), "a.zst")]
     assert ends == sorted(ends) and ends[-1] == len(packed) and len(ends) > 2
 
 
-def test_errors_of_the_file_itself_are_not_taken_for_damage() -> None:
+def test_read_errors_are_not_reported_as_corruption() -> None:
     class Failing(io.BytesIO):
         def read(self, _: int | None = -1) -> bytes:
             raise ConnectionResetError("gone")

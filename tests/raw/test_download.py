@@ -1,4 +1,4 @@
-"""Downloads from a real server that cuts, stalls, lies and changes its mind, and a process killed while downloading."""
+"""Downloads from a real server that cuts, stalls and serves wrong or changed files, and a killed process."""
 
 import gzip
 import hashlib
@@ -48,26 +48,26 @@ def test_a_whole_file(web: WebServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("etag", ['"one"', None])
-def test_a_cut_connection_goes_on_where_it_ended(web: WebServer, tmp_path: Path, etag: str | None) -> None:
+def test_a_cut_connection_resumes(web: WebServer, tmp_path: Path, etag: str | None) -> None:
     cuts = [300_000, 200_000]
     url = web.script("/f", *(lambda page, cut=cut: page.file(DATA, cut=cut, etag=etag) for cut in (*cuts, None)))
     download_files(given(url), tmp_path)
     assert (tmp_path / "f").read_bytes() == DATA
-    assert [asked.range for asked in web.log] == [None, "bytes=300000-", "bytes=500000-"]
-    assert [asked.headers.get("if-range") for asked in web.log] == [None, etag, etag]
-    assert sum(asked.sent for asked in web.log) == len(DATA)
+    assert [request.range for request in web.log] == [None, "bytes=300000-", "bytes=500000-"]
+    assert [request.headers.get("if-range") for request in web.log] == [None, etag, etag]
+    assert sum(request.sent for request in web.log) == len(DATA)
 
 
-def test_a_server_without_ranges_is_asked_again_from_the_beginning(web: WebServer, tmp_path: Path) -> None:
+def test_a_server_without_ranges_restarts_from_scratch(web: WebServer, tmp_path: Path) -> None:
     url = web.script(
         "/f", lambda page: page.answer(200, DATA[:400_000], length=len(DATA)), lambda page: page.answer(200, DATA)
     )
     download_files(given(url), tmp_path)
     assert (tmp_path / "f").read_bytes() == DATA
-    assert [asked.range for asked in web.log] == [None, "bytes=400000-"]
+    assert [request.range for request in web.log] == [None, "bytes=400000-"]
 
 
-def test_a_server_that_always_cuts_is_given_up(web: WebServer, tmp_path: Path) -> None:
+def test_a_server_that_always_cuts_is_given_up_on(web: WebServer, tmp_path: Path) -> None:
     url = web.script("/f", lambda page: page.answer(200, DATA[:400_000], length=len(DATA)))
     with pytest.raises(DataError, match=r"gave up after 7 attempts") as error:
         download_files(given(url), tmp_path)
@@ -77,7 +77,7 @@ def test_a_server_that_always_cuts_is_given_up(web: WebServer, tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == [".f.part"]
 
 
-def test_progress_renews_patience(web: WebServer, tmp_path: Path) -> None:
+def test_progress_resets_the_backoff(web: WebServer, tmp_path: Path) -> None:
     """More cuts than attempts, each after some more bytes."""
     url = web.script("/f", lambda page: page.file(DATA, cut=70_000))
     download_files(given(url), tmp_path)
@@ -119,7 +119,7 @@ def test_a_stalled_answer_is_abandoned(web: WebServer, tmp_path: Path, monkeypat
     assert (tmp_path / "f").read_bytes() == DATA and web.log[1].range == "bytes=250000-"
 
 
-def test_a_length_that_is_too_long_does_not_hide_a_whole_file(web: WebServer, tmp_path: Path) -> None:
+def test_a_content_length_that_is_too_long_does_not_hide_a_complete_file(web: WebServer, tmp_path: Path) -> None:
     url = web.script("/f", lambda page: page.answer(200, DATA, length=len(DATA) + 1000))
     download_files(given(url), tmp_path)
     assert (tmp_path / "f").read_bytes() == DATA and len(web.log) == 1
@@ -135,7 +135,7 @@ def test_wrong_bytes_are_refused(web: WebServer, tmp_path: Path, sent: bytes) ->
     assert list(tmp_path.iterdir()) == [] and len(web.log) == 1
 
 
-def test_a_length_that_is_too_short_is_wrong_bytes(web: WebServer, tmp_path: Path) -> None:
+def test_a_content_length_that_is_too_short_is_a_wrong_hash(web: WebServer, tmp_path: Path) -> None:
     url = web.script("/f", lambda page: page.answer(200, DATA, length=1000))
     with pytest.raises(DataError, match=hashlib.sha256(DATA[:1000]).hexdigest()):
         download_files(given(url), tmp_path)
@@ -147,7 +147,9 @@ def test_a_refusal_is_final(web: WebServer, tmp_path: Path) -> None:
     assert len(web.log) == 1
 
 
-def test_busy_servers_are_waited_for(web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_servers_are_retried_after_their_wait(
+    web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     waits: list[float] = []
     monkeypatch.setattr(http_client.time, "sleep", waits.append)
     busy = [
@@ -174,12 +176,12 @@ def test_a_file_that_changes_between_attempts(web: WebServer, tmp_path: Path, et
     assert len(web.log) == (2 if etag else 3)
 
 
-def test_a_tag_that_changes_behind_a_deaf_server(web: WebServer, tmp_path: Path) -> None:
+def test_an_etag_that_changes_on_a_server_that_ignores_if_range(web: WebServer, tmp_path: Path) -> None:
     """It answers If-Range with a piece of the new file."""
     old = random.Random(2).randbytes(len(DATA))
 
     def deaf(page: Any) -> None:
-        page.asked.headers.pop("if-range", None)
+        page.current.headers.pop("if-range", None)
         page.file(DATA, etag='"new"')
 
     url = web.script("/f", lambda page: page.file(old, cut=400_000, etag='"old"'), deaf)
@@ -188,7 +190,7 @@ def test_a_tag_that_changes_behind_a_deaf_server(web: WebServer, tmp_path: Path)
 
 
 @pytest.mark.parametrize("left", [DATA + b"more", DATA[:1000] + b"x" * (len(DATA) - 1000), DATA[:7]])
-def test_what_an_earlier_run_left(web: WebServer, tmp_path: Path, left: bytes) -> None:
+def test_leftovers_of_an_earlier_run(web: WebServer, tmp_path: Path, left: bytes) -> None:
     (tmp_path / ".f.part").write_bytes(left)
     url = web.script("/f", lambda page: page.file(DATA))
     download_files(given(url), tmp_path)
@@ -196,7 +198,7 @@ def test_what_an_earlier_run_left(web: WebServer, tmp_path: Path, left: bytes) -
     assert web.log[0].range == f"bytes={len(left)}-"
 
 
-def test_another_piece_than_asked_for(web: WebServer, tmp_path: Path) -> None:
+def test_another_range_than_requested(web: WebServer, tmp_path: Path) -> None:
     wrong = f"bytes 5-{len(DATA) - 1}/{len(DATA)}"
     url = web.script(
         "/f", lambda page: page.file(DATA, cut=9), lambda page: page.answer(206, DATA[5:], Content_Range=wrong),
@@ -206,7 +208,7 @@ def test_another_piece_than_asked_for(web: WebServer, tmp_path: Path) -> None:
     assert (tmp_path / "f").read_bytes() == DATA
 
 
-def test_bytes_are_kept_as_they_are_sent(web: WebServer, tmp_path: Path) -> None:
+def test_bytes_are_stored_as_sent(web: WebServer, tmp_path: Path) -> None:
     packed = gzip.compress(DATA[:1000])
     url = web.script("/f.gz", lambda page: page.answer(200, packed, Content_Encoding="gzip"))
     download_files(given(url, hashlib.sha256(packed).hexdigest()), tmp_path)
@@ -236,7 +238,7 @@ def redirected(start: str, target: str) -> str | None:
     return http_client.Session().get_redirect_target(response)
 
 
-def test_https_is_not_left() -> None:
+def test_https_is_never_downgraded() -> None:
     assert redirected("http://a/x", "https://a/x") == "https://a/x"
     assert redirected("https://a/x", "https://b/x") == "https://b/x"
     with pytest.raises(DataError, match="from https to http"):
@@ -246,14 +248,14 @@ def test_https_is_not_left() -> None:
 @pytest.mark.parametrize(
     "last", ["", "..", "%2e%2e", "..%2Fup", "a%2Fb", "a%5Cb", ".hidden", "a%00b", "a%0Ab", "x" * 300, "%E2%80%AEexe"]
 )
-def test_names_that_are_none(web: WebServer, tmp_path: Path, last: str) -> None:
+def test_unusable_file_names(web: WebServer, tmp_path: Path, last: str) -> None:
     with pytest.raises(DataError, match="name"):
         download_files(given(f"{web.url}/folder/{last}"), tmp_path / "files")
     assert web.log == []
     assert not (tmp_path / "files").exists()
 
 
-def test_no_name_twice(web: WebServer, tmp_path: Path) -> None:
+def test_duplicate_file_names(web: WebServer, tmp_path: Path) -> None:
     urls = [*given(f"{web.url}/a/f.txt"), *given(f"{web.url}/b/f.txt")]
     with pytest.raises(DataError, match=r"/b/f\.txt: .*/a/f\.txt is called 'f\.txt' too"):
         download_files(urls, tmp_path)
@@ -270,7 +272,7 @@ download_files([Download(url=sys.argv[1], sha256=sys.argv[2])], Path(sys.argv[3]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
-def test_a_killed_download_fetches_only_the_rest(web: WebServer, tmp_path: Path, seed: int) -> None:
+def test_a_killed_download_requests_only_the_rest(web: WebServer, tmp_path: Path, seed: int) -> None:
     data = random.Random(seed).randbytes(8_000_000)
     sha = hashlib.sha256(data).hexdigest()
     kill_at = random.Random(seed).randrange(1_000_000, 6_000_000)

@@ -1,4 +1,4 @@
-"""What lies at a local source: names, sizes and hashes, wherever the folder is."""
+"""The files of a local source: names, sizes and hashes, wherever the folder is."""
 
 import os
 from pathlib import Path

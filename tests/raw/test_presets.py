@@ -44,7 +44,7 @@ def test_a_preset_knows_the_names_of_languages() -> None:
     assert len(set(SCRIPTS.values())) == len(SCRIPTS)
 
 
-def test_what_is_given_goes_before_a_preset() -> None:
+def test_keys_override_the_preset() -> None:
     found = resolved("fr", preset="fineweb-2", revision="b" * 40, files="data/fra_Latn/test/*.parquet", licence="other")
     assert (found.revision, found.files, found.licence) == ("b" * 40, "data/fra_Latn/test/*.parquet", "other")
 

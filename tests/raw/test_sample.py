@@ -196,7 +196,7 @@ def test_clean_text_passes_the_filters_of_the_field_and_junk_does_not(code: str)
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
-def test_cloze_answer_is_what_the_context_says_of_the_person_asked_about(code: str) -> None:
+def test_the_cloze_answer_follows_from_the_context(code: str) -> None:
     lang = language(code)
     questions = list(cloze_questions(code, 160, seed=5))
     for question in questions:

@@ -1,5 +1,6 @@
 import dataclasses
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from palimpsest.replay.samplers import (
     BalancedSampler,
     OrderPrefix,
     ReservoirSampler,
+    Sampler,
     SeenSampler,
     SequenceOrder,
     UniformSampler,
@@ -29,6 +31,8 @@ from palimpsest.tokens.sequences import Sequences
 from palimpsest.train.data import Batches
 
 CONTEXT, BATCH = 16, 4
+Folders = dict[str, Path]
+Texts = dict[str, Sequences]
 
 
 def prefix(language: str, sequences: int, used: int, seed: int = 0) -> OrderPrefix:
@@ -39,12 +43,12 @@ def prefixes() -> list[OrderPrefix]:
     return [prefix("en", 90, 60), prefix("fr", 40, 40), prefix("de", 500, 20)]
 
 
-def draws(source, count):
+def draws(source: Sampler, count: int) -> list[tuple[int, int]]:
     which, sequences = source.draw(np.arange(count))
     return list(zip(which.tolist(), sequences.tolist(), strict=True))
 
 
-def test_past_pool_holds_exactly_what_was_trained_on_and_repeats_nothing_before_all_is_drawn():
+def test_past_pool_holds_exactly_what_was_trained_on_and_repeats_nothing_before_all_is_drawn() -> None:
     trained = {
         (index, sequence)
         for index, part in enumerate(prefixes())
@@ -56,7 +60,7 @@ def test_past_pool_holds_exactly_what_was_trained_on_and_repeats_nothing_before_
     assert drawn[:120] != drawn[120:240]
 
 
-def test_past_draws_are_uniform_as_those_of_a_brute_force_reservoir():
+def test_past_draws_are_uniform_as_those_of_a_brute_force_reservoir() -> None:
     """How often each sequence is among the first 30 draws: ours and a reservoir's (algorithm R) are both flat."""
     size, wanted, runs = 120, 30, 1500
     ours, reservoir = np.zeros(size), np.zeros(size)
@@ -79,12 +83,12 @@ def test_past_draws_are_uniform_as_those_of_a_brute_force_reservoir():
     assert stats.ks_2samp(ours, reservoir).pvalue > 1e-3
 
 
-def test_a_random_place_in_the_epoch_is_uniform_over_sequences():
+def test_a_random_position_in_the_epoch_is_uniform_over_sequences() -> None:
     first = np.array([draws(UniformSampler(prefixes(), seed), 1)[0][0] for seed in range(3000)])
     assert stats.chisquare(np.bincount(first, minlength=3), [1500, 1000, 500]).pvalue > 1e-3
 
 
-def test_balanced_pool_takes_every_language_equally_often():
+def test_balanced_pool_takes_every_language_equally_often() -> None:
     which, sequences = BalancedSampler(prefixes(), 5).draw(np.arange(300))
     assert np.bincount(which).tolist() == [100, 100, 100]
     smallest = sequences[which == 2]
@@ -92,7 +96,7 @@ def test_balanced_pool_takes_every_language_equally_often():
     assert set(smallest.tolist()) == set(prefixes()[2].order(np.arange(20)).tolist())
 
 
-def test_an_order_shuffles_each_epoch_anew_and_differs_by_language_and_seed():
+def test_an_order_shuffles_each_epoch_and_differs_by_language_and_seed() -> None:
     order = SequenceOrder("en", 50, 1)
     epochs = order(np.arange(100)).reshape(2, 50)
     assert np.array_equal(np.sort(epochs), np.tile(np.arange(50), (2, 1)))
@@ -125,7 +129,7 @@ def spec(
     )
 
 
-def test_build_and_load(tokens, tmp_path):
+def test_build_and_load(tokens: Folders, tmp_path: Path) -> None:
     manifest = build_pool(spec(), tokens, tmp_path)
     used = [source["used"] for source in read_json(tmp_path / "pool.json")["sources"]]
     assert used == [24, 18]  # replace: a quarter of the 24 were replayed
@@ -139,24 +143,24 @@ def test_build_and_load(tokens, tmp_path):
     assert sorted(draws(loaded, 42)) == sorted(draws(by_hand, 42))
 
 
-def test_a_pool_of_other_shards_is_refused(tokens, tmp_path):
+def test_a_pool_of_other_shards_is_refused(tokens: Folders, tmp_path: Path) -> None:
     build_pool(spec(), tokens, tmp_path)
     with pytest.raises(ArtifactError, match="built for"):
         open_pool(tmp_path, {language: Sequences(folder, "train", 8) for language, folder in tokens.items()})
 
 
-def training_rows(tokens, language):
+def training_sequences(tokens: Folders, language: str) -> set[bytes]:
     """Every training sequence, cut out of the shard by hand."""
     ids = np.frombuffer((tokens[language] / "train-00000.bin").read_bytes(), "<u2").astype(np.int64)
     return {ids[at : at + CONTEXT + 1].tobytes() for at in range(0, len(ids) - CONTEXT, CONTEXT)}
 
 
 @pytest.fixture
-def sequences(tokens):
+def sequences(tokens: Folders) -> dict[str, Sequences]:
     return {language: Sequences(folder, "train", CONTEXT) for language, folder in tokens.items()}
 
 
-def test_a_reservoir_of_some_of_what_was_trained_on(tokens, sequences, tmp_path):
+def test_a_reservoir_of_some_of_what_was_trained_on(tokens: Folders, sequences: Texts, tmp_path: Path) -> None:
     whole = build_pool(spec(), tokens, tmp_path / "whole")
     assert whole.counts["sequences"] == 42
     trained = set(draws(open_pool(tmp_path / "whole", sequences), 42))
@@ -170,8 +174,8 @@ def test_a_reservoir_of_some_of_what_was_trained_on(tokens, sequences, tmp_path)
     assert set(draws(open_pool(tmp_path / "all", sequences), 42)) == trained
 
 
-def test_a_reservoir_is_carried_from_stage_to_stage(tokens, sequences, tmp_path):
-    """What the third stage holds of the first language, the second held too."""
+def test_a_reservoir_persists_from_stage_to_stage(tokens: Folders, sequences: Texts, tmp_path: Path) -> None:
+    """What the third stage retains of the first language, the second retained too."""
     held = {}
     for stage in (2, 3):
         asked = spec("capacity", 15, stage=stage, past=PAST[: stage - 1])
@@ -181,7 +185,7 @@ def test_a_reservoir_is_carried_from_stage_to_stage(tokens, sequences, tmp_path)
     assert {draw for draw in held[3] if draw[0] == 0} < held[2]
 
 
-def test_every_past_sequence_is_equally_likely_to_be_drawn_from_a_reservoir():
+def test_every_past_sequence_is_equally_likely_to_be_drawn_from_a_reservoir() -> None:
     runs, wanted, size = 3000, 10, 120
     counts = np.zeros(size)
     starts = np.cumsum([0, 60, 40, 20])
@@ -202,25 +206,25 @@ def fr_after_en(replay: ReplaySpec | None) -> TrainSpec:
 
 
 @pytest.mark.parametrize("scope", ["past", "balanced", "seen", "capacity"])
-def test_only_what_was_trained_on_before_is_replayed_and_no_held_out_text(tokens, tmp_path, scope):
+def test_only_earlier_training_text_is_replayed(tokens: Folders, tmp_path: Path, scope: Scope) -> None:
     spec = fr_after_en(ReplaySpec(rate=Decimal("0.4"), scope=scope, capacity=7 if scope == "capacity" else None))
     batches = Batches(spec, tokens, write_pool(spec, tokens, tmp_path))
     before = train_spec(1, "en", sequences=12, batch_size=BATCH, context_length=CONTEXT)
     first = Batches(dataclasses.replace(before, seed=1), tokens, None)
     allowed = {row.tobytes() for step in range(len(first)) for row in first[step][0]}
-    assert allowed <= training_rows(tokens, "en") and len(allowed) == 12
+    assert allowed <= training_sequences(tokens, "en") and len(allowed) == 12
     own = 0
     for step in range(len(batches)):
         rows, old = batches[step]
         for row in rows[old]:
             assert row.tobytes() in allowed
-            own += row.tobytes() in training_rows(tokens, "fr")
+            own += row.tobytes() in training_sequences(tokens, "fr")
         if scope == "seen":  # only after the batch: not a sequence of the same batch
             allowed |= {row.tobytes() for row in rows[~old]}
     assert (own > 0) == (scope == "seen")
 
 
-def test_seen_draws_are_uniform_over_past_and_own_sequences():
+def test_seen_draws_are_uniform_over_past_and_own_sequences() -> None:
     """The last replayed ordinal of batch 5, over many seeds: 60, 40 and 20 of the past, 15 of the stage itself."""
     schedule = Schedule.for_budget(24, batch_size=BATCH, replay=share("0.25"))
     ordinal = np.array([schedule.batch(5).replayed.stop - 1])
@@ -238,13 +242,13 @@ def test_seen_draws_are_uniform_over_past_and_own_sequences():
     assert stats.chisquare(list(counts.values())).pvalue > 1e-3
 
 
-def test_seen_is_a_pure_function_of_the_ordinal(tokens, sequences, tmp_path):
+def test_seen_is_a_pure_function_of_the_ordinal(tokens: Folders, sequences: Texts, tmp_path: Path) -> None:
     build_pool(spec(scope="seen"), tokens, tmp_path)
     loaded = open_pool(tmp_path, sequences)
     whole = draws(loaded, 7)
     assert [draws_at(open_pool(tmp_path, sequences), at) for at in reversed(range(7))] == whole[::-1]
 
 
-def draws_at(source, ordinal):
+def draws_at(source: Sampler, ordinal: int) -> tuple[int, int]:
     which, sequence = source.draw(np.array([ordinal]))
     return int(which[0]), int(sequence[0])

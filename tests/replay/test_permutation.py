@@ -11,12 +11,12 @@ from palimpsest.replay.permutation import Permutation, derive_key
 
 @given(n=st.integers(1, 20_000), key=st.integers(0, 2**64 - 1))
 @settings(max_examples=60, deadline=None)
-def test_is_a_bijection(n, key):
+def test_is_a_bijection(n: int, key: int) -> None:
     image = Permutation(n, key)(np.arange(n))
     assert np.array_equal(np.sort(image), np.arange(n))
 
 
-def test_is_the_same_for_any_batch_of_positions():
+def test_is_the_same_for_any_batch_of_positions() -> None:
     whole = Permutation(10_007, 3)(np.arange(10_007))
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -25,7 +25,7 @@ def test_is_the_same_for_any_batch_of_positions():
 
 
 @pytest.mark.parametrize("n", [6, 5000])
-def test_every_place_is_equally_likely(n):
+def test_every_position_is_equally_likely(n: int) -> None:
     """Over many keys, a position's image is uniform, and so is the distance between two neighbours' images."""
     images = np.array([Permutation(n, derive_key("test", key))(np.array([0, 1])) for key in range(3000)])
     cells = min(n, 50)
@@ -35,21 +35,21 @@ def test_every_place_is_equally_likely(n):
         assert stats.chisquare(np.bincount(cell, minlength=possible)).pvalue > 1e-4
 
 
-def test_positions_and_images_are_uncorrelated():
+def test_positions_and_images_are_uncorrelated() -> None:
     n = 100_000
     image = Permutation(n, 9)(np.arange(n))
     assert abs(np.corrcoef(np.arange(n), image)[0, 1]) < 4 / np.sqrt(n)
     assert abs(np.corrcoef(image[:-1], image[1:])[0, 1]) < 4 / np.sqrt(n)
 
 
-def test_fifty_million_places_cost_no_memory():
+def test_fifty_million_positions_cost_no_memory() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     image = Permutation(50_000_000, 1)(np.arange(49_900_000, 50_000_000))
     assert len(np.unique(image)) == 100_000 and image.max() < 50_000_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000  # KiB; an array of them all has 390,625
 
 
-def test_refuses_what_is_out_of_range():
+def test_refuses_what_is_out_of_range() -> None:
     with pytest.raises(IndexError):
         Permutation(5, 0)(np.array([5]))
     with pytest.raises(ValueError, match="at least one"):

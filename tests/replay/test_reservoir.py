@@ -28,20 +28,22 @@ def one_by_one(offered: int, capacity: int, key: int) -> list[int]:
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 @pytest.mark.parametrize(("offered", "capacity"), [(0, 5), (4, 5), (5, 5), (6, 5), (300, 40), (300, 1)])
-def test_equals_a_reservoir_that_is_filled_one_by_one(monkeypatch, chunk, offered, capacity):
+def test_equals_a_reservoir_that_is_filled_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, chunk: int, offered: int, capacity: int
+) -> None:
     monkeypatch.setattr(reservoir, "_CHUNK", chunk)
     for key in range(10):
         assert retained(offered, capacity, key).tolist() == one_by_one(offered, capacity, key)
 
 
-def test_what_left_never_comes_back():
+def test_what_left_never_comes_back() -> None:
     for key in range(20):
         states = [set(retained(offered, 30, key).tolist()) for offered in np.cumsum(SIZES)]
         for offered, (before, after) in zip(np.cumsum(SIZES), pairwise(states), strict=False):
             assert {number for number in after if number < offered} <= before
 
 
-def test_has_the_law_of_algorithm_r():
+def test_has_the_law_of_algorithm_r() -> None:
     """Membership is uniform, and as many survive from stage to stage as in algorithm R, run one by one."""
     capacity, runs, total = 30, 1500, sum(SIZES)
     ends = np.cumsum(SIZES)

@@ -20,14 +20,14 @@ def schedule(budget: int, batch_size: int, rate: str, accounting: Accounting) ->
     return Schedule.for_budget(budget, batch_size=batch_size, replay=replay)
 
 
-def test_without_replay_all_sequences_are_new():
+def test_without_replay_all_sequences_are_new() -> None:
     stage = Schedule.for_budget(10, batch_size=4, replay=None)
     assert (stage.steps, stage.new, stage.replayed) == (3, 10, 0)
 
 
 @given(rate=rates, batch=st.integers(1, 40), budget=st.integers(1, 300))
 @settings(max_examples=100, deadline=None)
-def test_counts_follow_the_formula_in_exact_arithmetic(rate, batch, budget):
+def test_counts_follow_the_formula_in_exact_arithmetic(rate: str, batch: int, budget: int) -> None:
     """Batch i holds ⌊(i+1)αB⌋ - ⌊iαB⌋ replayed sequences; all but the last are full; ordinals have no gap."""
     alpha = Fraction(rate)
     stage = schedule(budget, batch, rate, "add")
@@ -47,7 +47,7 @@ def test_counts_follow_the_formula_in_exact_arithmetic(rate, batch, budget):
 
 @given(rate=rates, batch=st.integers(1, 40), budget=st.integers(1, 300))
 @settings(max_examples=100, deadline=None)
-def test_add_takes_the_fewest_steps_that_hold_the_new_sequences(rate, batch, budget):
+def test_add_takes_the_fewest_steps_that_hold_the_new_sequences(rate: str, batch: int, budget: int) -> None:
     """By brute force: rows are laid one by one until the budget of new sequences is reached."""
     alpha, position, new = Fraction(rate), 0, 0
     while new < budget:
@@ -60,7 +60,7 @@ def test_add_takes_the_fewest_steps_that_hold_the_new_sequences(rate, batch, bud
 @pytest.mark.parametrize(
     ("rate", "factor"), [("0.05", Fraction(20, 19)), ("0.25", Fraction(4, 3)), ("0.5", Fraction(2))]
 )
-def test_add_costs_what_the_paper_says(rate, factor):
+def test_add_costs_what_the_paper_says(rate: str, factor: Fraction) -> None:
     """⌈N/((1-α)B)⌉ steps: 1.33x the compute at 25 %, 2x at 50 %."""
     stage = schedule(11_921 * 4096, 4096, rate, "add")
     assert stage.steps == ceil(11_921 * factor)
@@ -70,27 +70,27 @@ def test_add_costs_what_the_paper_says(rate, factor):
 
 @given(rate=rates, batch=st.integers(1, 40), budget=st.integers(1, 300))
 @settings(max_examples=100, deadline=None)
-def test_replace_keeps_the_compute(rate, batch, budget):
+def test_replace_keeps_the_compute(rate: str, batch: int, budget: int) -> None:
     stage = schedule(budget, batch, rate, "replace")
     assert stage.total == budget
     assert stage.replayed == floor(budget * Fraction(rate))
 
 
-def test_replayed_places_are_spread_evenly():
+def test_replayed_positions_are_spread_evenly() -> None:
     stage = schedule(30_000, 100, "0.3", "replace")
     places = np.concatenate([stage.batch(step).is_replayed for step in range(stage.steps)])
     windows = np.convolve(places, np.ones(10), "valid")
     assert set(windows) == {3.0}
 
 
-def test_no_float_creeps_in():
+def test_rates_are_exact() -> None:
     """0.1 as a float is a little more than a tenth, and would replay one sequence too few or many after long enough."""
     stage = schedule(10**13, 10**6, "0.1", "replace")
     part = stage.batch(9_999_999)
     assert (part.replayed.stop, len(part.replayed)) == (10**12, 10**5)
 
 
-def test_refuses_rates_outside_0_to_1():
+def test_refuses_rates_outside_0_to_1() -> None:
     for rate in ("1", "-0.1", "1.5"):
         with pytest.raises(ValueError, match="replay rate"):
             schedule(10, 2, rate, "add")
@@ -100,7 +100,7 @@ def test_refuses_rates_outside_0_to_1():
 
 @given(rate=st.decimals("0.001", "0.95", places=4).map(str), batch=st.integers(1, 40), budget=st.integers(1, 300))
 @settings(max_examples=100, deadline=None)
-def test_new_before_counts_the_new_ones_of_the_batches_before(rate, batch, budget):
+def test_new_before_counts_the_new_ones_of_the_batches_before(rate: str, batch: int, budget: int) -> None:
     stage = schedule(budget, batch, rate, "add")
     for step in range(stage.steps):
         part = stage.batch(step)
@@ -108,7 +108,7 @@ def test_new_before_counts_the_new_ones_of_the_batches_before(rate, batch, budge
         assert stage.new_before(ordinals).tolist() == [part.new.start] * len(ordinals)
 
 
-def test_new_before_does_not_overflow():
+def test_new_before_does_not_overflow() -> None:
     stage = schedule(10**13, 10**6, "0.123456789", "replace")
     part = stage.batch(9_999_999)
     assert stage.new_before(np.array([part.replayed.start, part.replayed.stop - 1])).tolist() == [part.new.start] * 2

@@ -28,7 +28,7 @@ class DatasetHub:
         faults = self.faults.get(path, [])
         if faults and (fault := faults.pop(0)):
             fault(page)
-        elif self._needs_token(page) and page.asked.headers.get("authorization") != f"Bearer {self.token}":
+        elif self._needs_token(page) and page.current.headers.get("authorization") != f"Bearer {self.token}":
             page.answer(401, b"", X_Error_Code="GatedRepo")
         elif path.startswith(f"/api/datasets/{self.name}/tree/{self.commit}"):
             self._tree(page, path.removeprefix(f"/api/datasets/{self.name}/tree/{self.commit}").strip("/"))
@@ -39,7 +39,7 @@ class DatasetHub:
             page.answer(404 if code == "RevisionNotFound" else 401, b"", X_Error_Code=code)
 
     def _needs_token(self, page: Handler) -> bool:
-        return self.token is not None and page.asked.headers["host"].startswith(self.token_host)
+        return self.token is not None and page.current.headers["host"].startswith(self.token_host)
 
     def _tree(self, page: Handler, folder: str) -> None:
         names = sorted(name for name in self.files if name.startswith(f"{folder}/" if folder else ""))

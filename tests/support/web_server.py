@@ -27,8 +27,8 @@ class Handler(BaseHTTPRequestHandler):
     server_state: "WebServer"
 
     def do_GET(self) -> None:
-        self.asked = Request(self.path, {key.lower(): value for key, value in self.headers.items()})
-        self.server_state.log.append(self.asked)
+        self.current = Request(self.path, {key.lower(): value for key, value in self.headers.items()})
+        self.server_state.log.append(self.current)
         page = self.server_state.pages.get(self.path.partition("?")[0])
         if page:
             page(self)
@@ -47,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def send(self, data: bytes) -> None:
         try:
-            self.asked.sent += len(data)  # before the client can see all of it
+            self.current.sent += len(data)  # before the client can see all of it
             self.wfile.write(data)
         except (BrokenPipeError, ConnectionResetError):
             pass
@@ -56,9 +56,9 @@ class Handler(BaseHTTPRequestHandler):
         """Like a good server: ranges, If-Range. ``cut``: the connection ends after so many bytes of body."""
         extra = headers | ({"ETag": etag} if etag else {})
         start, end, status = 0, len(data), 200
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.asked.range or "")
-        if asked and self.asked.headers.get("if-range", etag) == etag:
-            start, end = int(asked[1]), min(len(data), int(asked[2]) + 1 if asked[2] else len(data))
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.current.range or "")
+        if wanted and self.current.headers.get("if-range", etag) == etag:
+            start, end = int(wanted[1]), min(len(data), int(wanted[2]) + 1 if wanted[2] else len(data))
             if start >= len(data):
                 return self.answer(416, b"", Content_Range=f"bytes */{len(data)}")
             status, extra["Content_Range"] = 206, f"bytes {start}-{end - 1}/{len(data)}"

@@ -1,4 +1,4 @@
-"""The tokenizer against bytes: what goes in comes back, every token's bytes add up, equal work gives equal files."""
+"""The tokenizer: decoding restores every byte, token sizes add up, equal work gives equal files."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def encoder(trained: Path) -> ReferenceEncoder:
 
 @given(text=st.text() | st.text(st.sampled_from("a1 \n\r\t'’sS.é\u0301本<|endoftext|>")))
 @settings(max_examples=200, deadline=None)
-def test_any_text_comes_back(trained: Path, encoder: ReferenceEncoder, text: str) -> None:
+def test_decoding_restores_any_text(trained: Path, encoder: ReferenceEncoder, text: str) -> None:
     sizes = np.load(trained / "token_bytes.npy")
     assert bytes_of(encoder, sizes, text) == len(text.encode())
 
@@ -89,7 +89,7 @@ def test_the_manifest_tells_the_truth(trained: Path, corpora: dict[str, Path]) -
         ("値段は300円です！", ["値段は", "300", "円です", "！"]),
     ],
 )
-def test_where_text_is_cut(trained: Path, text: str, pieces: list[str]) -> None:
+def test_where_text_is_split(trained: Path, text: str, pieces: list[str]) -> None:
     split = Tokenizer.from_file(str(trained / "tokenizer.json")).pre_tokenizer
     assert [text[start:end] for _, (start, end) in split.pre_tokenize_str(text)] == pieces
 
@@ -155,7 +155,7 @@ def save(made: Tokenizer, path: Path) -> Path:
     return path
 
 
-def test_a_given_tokenizer_is_taken_as_it_is(corpora: dict[str, Path], tmp_path: Path) -> None:
+def test_a_user_supplied_tokenizer_is_used_unchanged(corpora: dict[str, Path], tmp_path: Path) -> None:
     made = byte_level()
     made.add_tokens(["   ", "<tool>"])  # like the runs of spaces of some code models
     made.enable_truncation(5)
@@ -237,7 +237,7 @@ def test_other_tokenizers_are_refused(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_files_that_are_no_tokenizer(tmp_path: Path) -> None:
+def test_files_that_are_not_tokenizers(tmp_path: Path) -> None:
     for content, message in ((b"{", "not valid JSON"), (b"[1]", "no model"), (b"{}", "no model")):
         (tmp_path / "t.json").write_bytes(content)
         for read in (token_bytes, end_of_text):

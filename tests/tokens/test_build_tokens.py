@@ -1,4 +1,4 @@
-"""data/tokens/{language}: the shards hold what encoding the documents one by one gives, whatever happens on the way."""
+"""data/tokens/{language}: the shards are the documents encoded one by one, after whatever interruptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fast engine against ``tokenizers``: the same ids for every text, and bounded memory."""
+"""The fast encoder against ``tokenizers``: the same ids for every text, and bounded memory."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_memory_of_a_long_document(trained: Path, document: str, bound: int) -> 
 
 
 @pytest.mark.parametrize("pattern", [r"\w+|\W", r"[^\W\d]+|[\s\S]", r"\b", r"[[:alpha:]]+|[\s\S]", None])
-def test_patterns_that_engines_understand_in_other_ways(tmp_path: Path, pattern: str | None, trained: Path) -> None:
+def test_patterns_that_the_encoders_interpret_differently(tmp_path: Path, pattern: str | None, trained: Path) -> None:
     """½, for one, belongs to a word in one of them, and not in the other."""
     made = given_tokenizer(pattern or r"\S+|\s+")
     if pattern is None:
@@ -212,7 +212,7 @@ def test_patterns_that_engines_understand_in_other_ways(tmp_path: Path, pattern:
     assert ReferenceEncoder(trained / "tokenizer.json").ambiguity() is None
 
 
-def test_what_the_engine_cannot_do(tmp_path: Path, pairs: Pairs) -> None:
+def test_what_the_fast_encoder_cannot_do(tmp_path: Path, pairs: Pairs) -> None:
     made = given_tokenizer("")
     made.normalizer = normalizers.Sequence([normalizers.Strip(), normalizers.Nmt()])
     made.save(str(tmp_path / "t.json"))

@@ -85,7 +85,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
         (lambda b: b[:38] + struct.pack("<i", 7) + b[42:], "10 bytes, expected 20"),
     ],
 )
-def test_a_damaged_index_is_named(tmp_path: Path, damage: Callable[[bytes], bytes], message: str) -> None:
+def test_a_corrupt_index_is_named(tmp_path: Path, damage: Callable[[bytes], bytes], message: str) -> None:
     write(tmp_path / "s", "uint16", [[1, 2, 3], [4, 5]])
     index = tmp_path / "s.idx"
     index.write_bytes(damage(index.read_bytes()))
@@ -94,7 +94,7 @@ def test_a_damaged_index_is_named(tmp_path: Path, damage: Callable[[bytes], byte
     assert str(tmp_path) in str(error.value) and "run the tokens stage again" in str(error.value)
 
 
-def test_missing_and_cut_files_are_named(tmp_path: Path) -> None:
+def test_missing_and_truncated_files_are_named(tmp_path: Path) -> None:
     write(tmp_path / "s", "int32", [[1, 2, 3], [4, 5]])
     data = tmp_path / "s.bin"
     data.write_bytes(data.read_bytes()[:-4])

@@ -25,7 +25,7 @@ from palimpsest.tokens.megatron import Shard, ShardWriter
 from palimpsest.tokens.sequences import Documents
 
 
-def test_what_is_kept() -> None:
+def test_tokens_to_retain() -> None:
     tokens = {"a": 1000, "b": 300}
     assert tokens_to_retain("en", tokens, mixture(a=(None, None), b=(None, None))) == tokens
     assert tokens_to_retain("en", tokens, mixture(a=(None, 400), b=(None, 400))) == {"a": 400, "b": 300}
@@ -57,7 +57,7 @@ def test_the_largest_total_without_repeating(sources: list[tuple[int, float, int
         )
 
 
-def test_a_weight_for_nothing() -> None:
+def test_a_weight_for_an_empty_source() -> None:
     with pytest.raises(DataError, match="en: source 'b' has a weight, but cleaning left no training tokens of it"):
         tokens_to_retain("en", {"a": 5, "b": 0}, mixture(a=(1, None), b=(1, None)))
     assert tokens_to_retain("en", {"a": 5, "b": 0}, mixture(a=(None, None), b=(None, None))) == {"a": 5, "b": 0}
@@ -68,7 +68,7 @@ LENGTHS = st.lists(st.integers(1, 60) | st.integers(1, 5000), min_size=1, max_si
 
 @given(lengths=LENGTHS, data=st.data())
 @settings(deadline=None)
-def test_thinning_is_the_nearest_choice(lengths: list[int], data: st.DataObject) -> None:
+def test_downsampling_makes_the_nearest_choice(lengths: list[int], data: st.DataObject) -> None:
     """By trying both choices for each document, in any cut into shards."""
     fraction = Fraction(data.draw(st.integers(0, sum(lengths))), sum(lengths))
     limit = data.draw(st.sampled_from([None, int(fraction * sum(lengths))]))
@@ -90,7 +90,7 @@ def test_thinning_is_the_nearest_choice(lengths: list[int], data: st.DataObject)
 
 @given(lengths=LENGTHS, seed=st.integers(0, 9))
 @settings(max_examples=20, deadline=None)
-def test_copy(tmp_path_factory: pytest.TempPathFactory, lengths: list[int], seed: int) -> None:
+def test_copied_documents(tmp_path_factory: pytest.TempPathFactory, lengths: list[int], seed: int) -> None:
     folder = tmp_path_factory.mktemp("copy")
     rng = np.random.default_rng(seed)
     documents = [rng.integers(0, 65_536, length) for length in lengths]
@@ -106,7 +106,7 @@ def test_copy(tmp_path_factory: pytest.TempPathFactory, lengths: list[int], seed
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two sources of two shards; document k of a source is told by its number."""
+    """Two sources of two shards; the text of document k has its number."""
 
     def documents(name: str, number: int) -> list[str]:
         return [f"{name} {i} " + "and so on, " * (i * 7 % 40) for i in range(number)]
@@ -184,7 +184,7 @@ def test_a_split_that_is_left_empty_is_an_error(tmp_path: Path, corpus: Path, tr
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_no_second_write_without_thinning(
+def test_without_downsampling_nothing_is_written_twice(
     tmp_path: Path, corpus: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []

@@ -1,4 +1,4 @@
-"""A build that is killed goes on: finished shards are kept, nothing else is, and the bytes are those of one run."""
+"""A killed build resumes: finished shards are reused, nothing else is, and the bytes are those of one run."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def stop_after_two(corpus: Path, trained: Path, out: Path, spec: TokensSpec, enc
 ALL = {f"train-web-{i:05}" for i in range(3)} | {"train-books-00000", "validation-web-00000", "validation-books-00000"}
 
 
-def test_finished_shards_are_kept(
+def test_finished_shards_are_reused(
     tmp_path: Path, corpus: Path, trained: Path, spec: TokensSpec, encoded: list[str]
 ) -> None:
     build_tokens(spec, corpus, trained, tmp_path / "whole")
@@ -84,7 +84,7 @@ def test_finished_shards_are_kept(
     assert not [name for name in content(tmp_path / "out") if "build" in name]
 
 
-def test_another_mixture_keeps_them_too(
+def test_another_mixture_reuses_them_too(
     tmp_path: Path, corpus: Path, trained: Path, spec: TokensSpec, encoded: list[str]
 ) -> None:
     other = tokens_spec("en", web=(None, None), books=(None, 500))
@@ -118,7 +118,7 @@ def longer_counts(path: Path) -> None:
         (".idx", Path.unlink),
     ],
 )
-def test_damaged_ones_are_not(
+def test_corrupt_shards_are_encoded_again(
     tmp_path: Path,
     corpus: Path,
     trained: Path,
@@ -136,7 +136,7 @@ def test_damaged_ones_are_not(
 
 
 @pytest.mark.parametrize("change", ["revision", "tokenizer", "corpus"])
-def test_nor_are_those_of_another_build(
+def test_shards_of_another_build_are_encoded_again(
     tmp_path: Path,
     corpus: Path,
     trained: Path,

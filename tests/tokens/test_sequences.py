@@ -110,7 +110,7 @@ def test_out_of_range(folder: Path, tmp_path: Path) -> None:
         Sequences(tmp_path, "train", 16)
 
 
-def test_a_rewritten_folder_is_read_anew(tmp_path: Path) -> None:
+def test_a_rewritten_folder_is_opened_again(tmp_path: Path) -> None:
     first = write_folder(tmp_path / "en", {"train-00000": shard(100, 1)})
     before = Sequences(first, "train", 10).read(np.array([3])).tolist()
     first.rename(tmp_path / "old")
@@ -118,7 +118,7 @@ def test_a_rewritten_folder_is_read_anew(tmp_path: Path) -> None:
     assert Sequences(second, "train", 10).read(np.array([3])).tolist() == [brute(second, 10)[3]] != before
 
 
-def test_a_damaged_index_stops_the_reader(tmp_path: Path) -> None:
+def test_a_corrupt_index_is_an_error(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "en", {"train-00000": shard(100, 1)})
     (folder / "train-00000.idx").write_bytes(b"?" + index_bytes([100])[1:])
     with pytest.raises(ArtifactError, match=r"train-00000\.idx: begins with"):
@@ -154,7 +154,7 @@ def test_documents_are_interleaved_in_proportion(numbers: list[int]) -> None:
 
 
 def test_a_sparse_shard_of_200_gb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """10^11 tokens: opened and read without touching more than the rows asked for."""
+    """10^11 tokens: opened and read without touching more than the requested sequences."""
     monkeypatch.setattr("palimpsest.artifact.file_digest", lambda path: path.name)  # hashing 200 GB is not the point
     folder = tmp_path / "en"
     folder.mkdir()

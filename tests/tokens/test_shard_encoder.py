@@ -1,4 +1,4 @@
-"""What happens when the engine is wrong: it is said, the shard is right all the same, and its bytes do not tell."""
+"""A wrong fast encoder is reported, and the shard has the bytes that the reference writes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def beyond_vocabulary(encoded: EncodedBatch) -> EncodedBatch:
 
 
 def lie(monkeypatch: pytest.MonkeyPatch, text: str, change: Callable[[EncodedBatch], EncodedBatch]) -> list[str]:
-    """Make the engine wrong about batches that begin with ``text``; returns the list of first texts it is given."""
+    """Make the fast encoder wrong for batches that begin with ``text``; returns the first texts of its batches."""
     asked: list[str] = []
     honest = FastEncoder.encode
 
@@ -70,7 +70,7 @@ def lie(monkeypatch: pytest.MonkeyPatch, text: str, change: Callable[[EncodedBat
     return asked
 
 
-def test_the_engine_writes_what_the_reference_writes(
+def test_the_fast_encoder_writes_what_the_reference_writes(
     tmp_path: Path, corpus: Path, trained: Path, right: dict[str, bytes]
 ) -> None:
     build_tokens(tokens_spec("en"), corpus, trained, tmp_path / "out")
@@ -107,7 +107,7 @@ def test_a_wrong_shard_is_encoded_again(
     assert f"train/{shard}.jsonl.zst" in record.getMessage() and reason in record.getMessage()
 
 
-def test_a_wrong_engine_is_not_asked_again(
+def test_a_wrong_fast_encoder_is_not_used_again(
     tmp_path: Path, corpus: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = lie(monkeypatch, "", lost_token)
@@ -145,7 +145,7 @@ def test_a_panic_is_caught(
     assert str(error) in caplog.text and "tokenizers encodes this shard again" in caplog.text
 
 
-def test_running_out_of_memory_is_no_reason_to_go_on(trained: Path) -> None:
+def test_running_out_of_memory_is_not_caught(trained: Path) -> None:
     engine = FastEncoder(trained / "tokenizer.json", ReferenceEncoder(trained / "tokenizer.json"))
 
     class Full:
@@ -157,7 +157,7 @@ def test_running_out_of_memory_is_no_reason_to_go_on(trained: Path) -> None:
         engine.encode(["a"])
 
 
-def test_how_much_is_sampled(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_much_both_encoders_encode(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first eight documents and every 128th after, the first 8,192 characters: under one per cent of a shard."""
     documents = [f"{i} " + "word " * (i % 3000) for i in range(2000)]
     corpus = write_corpus(tmp_path / "en", train=[documents], validation=[[]])

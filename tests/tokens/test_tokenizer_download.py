@@ -25,14 +25,14 @@ TOKEN = "hf_of_this_test"
 
 
 class Hub(ThreadingHTTPServer):
-    """One small model, and others that fail in the hub's ways. ``asked``: method, path and token of each request."""
+    """One small model, and others that fail as on the hub. ``requests``: method, path and token of each one."""
 
     daemon_threads = True
 
     def __init__(self, content: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
         self.content = content
-        self.asked: list[tuple[str, str, str | None]] = []
+        self.requests: list[tuple[str, str, str | None]] = []
 
     @property
     def endpoint(self) -> str:
@@ -51,7 +51,7 @@ class Answer(BaseHTTPRequestHandler):
 
     def _answer(self) -> None:
         token = self.headers.get("Authorization")
-        self.server.asked.append((self.command, self.path, token))
+        self.server.requests.append((self.command, self.path, token))
         body = b""
         self._status, headers = self._found(token)
         if self._status == 200:
@@ -136,8 +136,8 @@ def test_only_the_tokenizer_is_fetched_and_once(
     (tmp_path / "cache" / "token").write_text("hf_left_by_a_login")
     result = build(hub.endpoint, "some/model")
     assert result.returncode == 0, result.stderr
-    assert {path for _, path, _ in hub.asked} == {f"/some/model/resolve/{COMMIT}/tokenizer.json"}
-    assert {token for _, _, token in hub.asked} == {None}  # a token comes from the environment alone
+    assert {path for _, path, _ in hub.requests} == {f"/some/model/resolve/{COMMIT}/tokenizer.json"}
+    assert {token for _, _, token in hub.requests} == {None}  # a token comes from the environment alone
     out = tmp_path / "out"
     assert (out / "tokenizer.json").read_bytes() == hub.content
     manifest = read_manifest(out, "tokenizer")
@@ -146,9 +146,9 @@ def test_only_the_tokenizer_is_fetched_and_once(
     build_tokenizer(tokenizer_spec(path=str(trained / "tokenizer.json")), corpora, tmp_path / "file")
     assert manifest.counts == read_manifest(tmp_path / "file", "tokenizer").counts
     assert "127.0.0.1" not in (out / "manifest.json").read_text() + (tmp_path / "file" / "manifest.json").read_text()
-    before = len(hub.asked)
+    before = len(hub.requests)
     assert build("http://127.0.0.1:9", "some/model").returncode == 0  # from the cache, without a network
-    assert len(hub.asked) == before
+    assert len(hub.requests) == before
 
 
 FAILURES = [

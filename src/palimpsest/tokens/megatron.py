@@ -14,7 +14,7 @@ from array import array
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 
@@ -89,7 +89,7 @@ class ShardWriter:
             for path in self._temporary:
                 path.unlink(missing_ok=True)
 
-    def _write_index(self, file: Any) -> None:
+    def _write_index(self, file: IO[bytes]) -> None:
         documents = len(self._lengths)
         lengths = np.frombuffer(self._lengths, dtype=np.intc).astype("<i4")
         pointers = np.zeros(documents, dtype="<i8")
@@ -100,7 +100,7 @@ class ShardWriter:
             file.write(part.tobytes())
 
 
-def _sync(file: Any) -> None:
+def _sync(file: IO[bytes]) -> None:
     file.flush()
     os.fsync(file.fileno())
 
@@ -146,7 +146,7 @@ class Shard:
             )
         self.dtype = _DTYPES[code]
 
-    def _end_of_last(self, file: Any) -> int:
+    def _end_of_last(self, file: IO[bytes]) -> int:
         if not self.documents:
             return 0
         file.seek(_HEADER.size + 4 * (self.documents - 1))
