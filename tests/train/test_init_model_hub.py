@@ -128,6 +128,7 @@ def build(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> B
     def run(
         endpoint: str, name: str, revision: str = COMMIT, context: int = 16, out: Path = tmp_path / "out"
     ) -> str | None:
+        monkeypatch.setenv("HF_ENDPOINT", endpoint)
         monkeypatch.setattr(constants, "ENDPOINT", endpoint)
         monkeypatch.setattr(
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
