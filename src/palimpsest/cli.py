@@ -90,7 +90,8 @@ def _train(options: argparse.Namespace) -> None:
     # Compiled code serves the next stage and job too; the temporary folder may be emptied between them.
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path("~/.cache/palimpsest/inductor").expanduser()))
     from palimpsest.specs.training import TrainSpec
-    from palimpsest.train.trainer import Inputs, train
+    from palimpsest.train.trainer import train
+    from palimpsest.train.training_parts import Inputs
 
     if int(os.environ.get("RANK", 0)):
         logging.getLogger("palimpsest").setLevel(logging.WARNING)

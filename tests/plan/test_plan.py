@@ -25,7 +25,8 @@ from palimpsest.replay.build_pool import build_pool
 from palimpsest.settings.model import PRESETS
 from palimpsest.specs.training import RandomModel
 from palimpsest.train.init_model import init_model
-from palimpsest.train.trainer import Inputs, train
+from palimpsest.train.trainer import train
+from palimpsest.train.training_parts import Inputs
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "examples" / "paper.yaml"

@@ -27,7 +27,8 @@ from palimpsest.specs.training import InitSpec, RandomModel, TrainSpec
 from palimpsest.train.checkpoint import STATE_FILE
 from palimpsest.train.init_model import init_model
 from palimpsest.train.metrics import StepRecord, read_metrics
-from palimpsest.train.trainer import Inputs, train
+from palimpsest.train.trainer import train
+from palimpsest.train.training_parts import Inputs
 
 CONTEXT = 16
 SHAPE = RandomModel(layers=2, width=32, heads=2, ffn=48, tie_embeddings=False)

@@ -8,7 +8,7 @@ import pytest
 from support.training import REPLAY, Stage, train_spec, write_initial_model, write_pool
 
 from palimpsest.settings.replay import Mer
-from palimpsest.train.trainer import Inputs
+from palimpsest.train.training_parts import Inputs
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,8 @@ from palimpsest.train.gradient_alignment import GradientAlignment, weight_groups
 from palimpsest.train.metrics import AlignmentRecord, MetricsRecord, read_metrics
 from palimpsest.train.reptile import Reptile
 from palimpsest.train.step import forward_backward
-from palimpsest.train.trainer import Trainer, load_parts, load_trainer
+from palimpsest.train.trainer import Trainer, load_trainer
+from palimpsest.train.training_parts import load_parts
 from palimpsest.train.wrap.training_model import TrainingModel, document_positions
 
 Weights = dict[str, Tensor]

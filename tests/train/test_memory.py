@@ -23,7 +23,7 @@ from palimpsest.settings.replay import Mer
 from palimpsest.settings.training import Train
 from palimpsest.specs.training import FolderModel, InitSpec
 from palimpsest.train.init_model import init_model
-from palimpsest.train.trainer import Inputs
+from palimpsest.train.training_parts import Inputs
 
 Measure = Callable[..., tuple[float, float]]
 PEAK = """

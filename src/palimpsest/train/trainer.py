@@ -17,53 +17,28 @@ import torch
 
 from palimpsest.artifact import Manifest, read_manifest, write_manifest
 from palimpsest.codec import encode, identity
-from palimpsest.errors import TrainingError
-from palimpsest.model.devices import configure_torch
-from palimpsest.model.flops import training_flops_per_token
 from palimpsest.progress import Progress
 from palimpsest.specs.training import TrainSpec
-from palimpsest.train.checkpoint import STATE_FILE, Checkpoints, SavedState, TrainingState, read_tensors
+from palimpsest.train.checkpoint import STATE_FILE, SavedState
 from palimpsest.train.data import Batch, Batches
 from palimpsest.train.distributed.process_group import ProcessGroup
 from palimpsest.train.distributed.sharding import full_tensor
-from palimpsest.train.export import TrainingIdentity, export, is_finished, run_counts
+from palimpsest.train.export import TrainingIdentity, export, is_finished
 from palimpsest.train.folder_lock import locked_folder
 from palimpsest.train.gradient_alignment import GradientAlignment
 from palimpsest.train.loggers import LoggedTraining, Loggers
 from palimpsest.train.lr_schedule import learning_rate
 from palimpsest.train.metrics import StepRecord, ValidationRecord, read_metrics
 from palimpsest.train.metrics_log import MetricsLog, MetricsWriter, NoMetricsLog
-from palimpsest.train.optimizer import AdamW
-from palimpsest.train.reptile import Reptile
-from palimpsest.train.run_counts import RunCounts
 from palimpsest.train.spike_guard import SpikeGuard
 from palimpsest.train.step import forward_backward
 from palimpsest.train.stop_signals import StopSignals
 from palimpsest.train.throughput import Throughput
+from palimpsest.train.training_parts import Inputs, TrainingParts, load_parts, restore
 from palimpsest.train.validate import Validator
-from palimpsest.train.wrap.allocator import keep_freed_memory
-from palimpsest.train.wrap.training_model import TrainingModel
 
 logger = logging.getLogger(__name__)
 _GOOD, _BAD, _HOPELESS = range(3)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """The folders that a stage reads. ``pool`` is None where nothing is replayed."""
-
-    parent: Path
-    tokenizer: Path
-    tokens: dict[str, Path]
-    pool: Path | None
-
-    def manifests(self) -> dict[str, Manifest]:
-        """By role; together with the spec they determine the weights."""
-        manifests = {f"tokens/{language}": read_manifest(folder, "tokens") for language, folder in self.tokens.items()}
-        manifests["parent"] = read_manifest(self.parent, "run")
-        if self.pool:
-            manifests["replay"] = read_manifest(self.pool, "replay")
-        return manifests
 
 
 def train(spec: TrainSpec, inputs: Inputs, out: Path, *, discard_checkpoints: bool = False) -> Manifest:
@@ -100,66 +75,11 @@ def train(spec: TrainSpec, inputs: Inputs, out: Path, *, discard_checkpoints: bo
     return read_manifest(out, "run")
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainingParts:
-    """What a stage trains with, as it is before its first step."""
-
-    training: TrainingIdentity
-    inputs: Inputs
-    out: Path
-    group: ProcessGroup
-    batches: Batches
-    model: TrainingModel
-    state: TrainingState
-    checkpoints: Checkpoints
-    flops_per_token: int
-
-    @property
-    def spec(self) -> TrainSpec:
-        """The stage."""
-        return self.training.spec
-
-    def counts(self) -> RunCounts:
-        """The counts in the manifest, once the stage is trained."""
-        parameters = sum(weight.numel() for weight in self.state.weights.values())
-        return run_counts(self.out, self.batches, parameters, self.flops_per_token)
-
-
-def load_parts(training: TrainingIdentity, inputs: Inputs, out: Path, group: ProcessGroup) -> TrainingParts:
-    """Read the parent's model; raises ArtifactError where one of its files is corrupt."""
-    spec, settings = training.spec, training.spec.train
-    keep_freed_memory()
-    configure_torch(settings.threads)
-    if settings.compile:
-        torch.use_deterministic_algorithms(True)  # the compiler's choices too
-    # Nothing here reads memory that it did not write; filling it first costs a twentieth of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    parent = read_manifest(inputs.parent, "run")
-    parent.check(*(name for name in ("model.safetensors", "optimizer.safetensors") if name in parent.files))
-    batches = Batches(spec, inputs.tokens, inputs.pool)
-    end_of_text = read_manifest(inputs.tokenizer, "tokenizer").counts["end_of_text"]
-    model = TrainingModel.load(inputs.parent, settings, group, end_of_text)
-    reptile = None
-    if spec.mer:
-        reptile = Reptile(list(model.weights.values()), spec.mer.interval, spec.mer.step_size)
-    return TrainingParts(
-        training=training,
-        inputs=inputs,
-        out=out,
-        group=group,
-        batches=batches,
-        model=model,
-        state=TrainingState(weights=model.weights, optimizer=AdamW(model.weights, settings), reptile=reptile),
-        checkpoints=Checkpoints(out, training.resume_fingerprint, group, settings.keep_checkpoints),
-        flops_per_token=training_flops_per_token(model.model.config, batches.context_length),
-    )
-
-
 def load_trainer(parts: TrainingParts, discard_checkpoints: bool) -> Trainer:
     """Restore the state and open the log where the training stands: at its start, or after its last checkpoint."""
     spec, settings, group = parts.spec, parts.spec.train, parts.group
     signals = StopSignals()
-    start = _restore(parts, discard_checkpoints)
+    start = restore(parts, discard_checkpoints)
     if group.is_first:
         _warn_of_repeated_text(parts.batches)
     with group.fail_together():
@@ -302,29 +222,6 @@ class Trainer:
 
     def _note(self, record: StepRecord, progress: Progress) -> str:
         return f"loss {record.loss:.3f}, {self.throughput.text(progress.rate)}"
-
-
-def _restore(parts: TrainingParts, discard_checkpoints: bool) -> int:
-    """Load the parent's moments, then the last checkpoint of this training, if any; returns the steps done."""
-    moments = parts.inputs.parent / "optimizer.safetensors"
-    if parts.spec.train.optimizer_state == "carry" and moments.is_file():
-        read_tensors(parts.state.optimizer.moments, [moments])
-    start = parts.checkpoints.resume(parts.state)
-    if start:
-        logger.info("resuming after step %d of %d", start, len(parts.batches))
-    with parts.group.fail_together():
-        if parts.group.is_first and not start:
-            _discard_others(parts.checkpoints, discard_checkpoints)
-    return start
-
-
-def _discard_others(checkpoints: Checkpoints, allowed: bool) -> None:
-    if (others := checkpoints.found()) and not allowed:
-        raise TrainingError(
-            f"{others[-1]}: is of a training on other data or params, from which this one cannot resume; to lose it "
-            f"and train from scratch, add --discard-checkpoints or run `rm -r {checkpoints.folder}/checkpoint-*`"
-        )
-    checkpoints.remove_all()
 
 
 def _warn_of_repeated_text(batches: Batches) -> None:
