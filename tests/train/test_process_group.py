@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,7 +33,14 @@ from support.training import (
 
 from palimpsest.errors import TrainingError
 from palimpsest.train.data import Batches, rank_slice
-from palimpsest.train.metrics import AlignmentRecord, MetricsRecord, StepRecord, ValidationRecord, read_metrics
+from palimpsest.train.metrics import (
+    AlignmentRecord,
+    MetricsRecord,
+    StepRecord,
+    ValidationRecord,
+    encode_record,
+    read_metrics,
+)
 
 BOTH = ("model.safetensors", "optimizer.safetensors")
 Sharding = Literal["ddp", "fsdp"]
@@ -161,7 +168,7 @@ def assert_close_records(out: Path, other: Path) -> None:
 def assert_close_record(found: MetricsRecord, expected: MetricsRecord) -> None:
     assert type(found) is type(expected) and found.step == expected.step
     if isinstance(found, StepRecord):
-        assert asdict(found) == pytest.approx(asdict(expected), rel=1e-3)
+        assert encode_record(found) == pytest.approx(encode_record(expected), rel=1e-3)
     if isinstance(found, ValidationRecord) and isinstance(expected, ValidationRecord):
         assert found.tokens == expected.tokens
         assert dict(found.validation) == pytest.approx(dict(expected.validation), rel=1e-4)
