@@ -1,9 +1,11 @@
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= all
+LOCK := .lock
+EXTRAS := pipeline,tasks,benchmarks,dev
 export PATH := $(abspath $(BIN)):$(PATH)
 
-help: ## this list; every target makes the environment first
+help: ## this list; the targets that need the environment make it first
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/.installed ## the main job on the built-in sample corpus, or on what params.yaml names
@@ -29,6 +31,15 @@ lint: $(VENV)/.installed ## style, types and the workflow's rules
 	snakefmt --check Snakefile workflow
 	snakemake --lint
 
+# Names and versions only, so that one lock serves CPUs (torch …+cpu) and GPUs (which add CUDA's packages).
+lock: ## requirements.txt again, from pyproject.toml; UPGRADE=1 for the newest versions of everything (some minutes)
+	rm -rf $(LOCK) && python3 -m venv $(LOCK)
+	$(LOCK)/bin/pip install --quiet --disable-pip-version-check $(if $(UPGRADE),,-c requirements.txt) -e '.[$(EXTRAS)]'
+	$(LOCK)/bin/pip freeze --exclude-editable --disable-pip-version-check > $(LOCK)/frozen.txt
+	sed -E -i 's/\+[^ ]+$$//; /^(palimpsest|triton)=|^(nvidia|cuda)-/d' $(LOCK)/frozen.txt
+	sed -i '/^[^#]/d' requirements.txt && cat $(LOCK)/frozen.txt >> requirements.txt
+	rm -rf $(LOCK)
+
 study: $(VENV)/.installed ## the study of docs/study in FOLDER: two hours on two cores; resumes where it was stopped
 	bash docs/study/run.sh $(FOLDER)
 
@@ -39,4 +50,4 @@ $(VENV)/.installed: requirements.txt pyproject.toml
 	touch $@
 
 .DEFAULT_GOAL := help
-.PHONY: help run record quick test lint study
+.PHONY: help run record quick test lint lock study

@@ -1,10 +1,10 @@
-"""A CUDA card: MFU of the paper's presets, and what replay and MER add to a step: a table for docs/performance.md.
+"""On a CUDA GPU: MFU of the paper's presets, and what replay and MER add to a step: a table for docs/performance.md.
 
 Every figure is of the training command itself, as a user runs it, from the times between the ends of optimiser steps.
 MFU counts the FLOPs of model/flops.py over the dense bf16 peak. Replay: steps with α = 0.25 over steps with α = 0.
 MER: 1 + (steps with k = 1 - steps without) / (500 · steps without), since an interpolation every 500 steps is below the
 noise. FSDP2: steps with the weights spread over one rank over steps without. Text is noise, with the Llama-3
-vocabulary, at a context of 2048. Before the table: how far Reptile under bf16 is from float64 on the card.
+vocabulary, at a context of 2048. Before the table: the error of Reptile under bf16 against float64 on the GPU.
 """
 
 import argparse
@@ -34,7 +34,7 @@ os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR":
 
 
 def main() -> None:
-    """Print the table; one line where there is no card."""
+    """Print the table; exits with a message where there is no GPU."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--presets", nargs="+", default=["99M", "560M", "1B"])
     parser.add_argument("--batch-size", type=int, default=64)
@@ -45,22 +45,24 @@ def main() -> None:
         default={"micro_batch_size": 8, "precision": "bf16", "compile": True},
         help="JSON: other keys of train",
     )
-    parser.add_argument("--peak-tflops", type=float, help="dense bf16, of a card that is not known here")
+    parser.add_argument(
+        "--peak-tflops", type=float, help="dense bf16 peak of a GPU that is not in the table of model/devices.py"
+    )
     options = parser.parse_args()
     if not torch.cuda.is_available():
         sys.exit("no CUDA device: this benchmark measures one")
-    card = torch.cuda.get_device_name()
-    peak = options.peak_tflops * 1e12 if options.peak_tflops else peak_flops(card)
+    name = torch.cuda.get_device_name()
+    peak = options.peak_tflops * 1e12 if options.peak_tflops else peak_flops(name)
     if peak is None:
-        sys.exit(f"{card}: its peak is not known here; give it by --peak-tflops")
-    print(f"{datetime.now(UTC).date()}, {card}, torch {torch.__version__}, transformers {transformers.__version__}")
+        sys.exit(f"{name}: unknown peak; set it with --peak-tflops")
+    print(f"{datetime.now(UTC).date()}, {name}, torch {torch.__version__}, transformers {transformers.__version__}")
     print(f"{options.batch_size} sequences of {CONTEXT} tokens, train: {json.dumps(options.train)}\n")
     print(f"Reptile under bf16: at most {_reptile_ulps():.2f} units in the last place from float64's lerp\n")
     print("| preset | tokens/s | MFU | replay: step time ratio | MER: step time ratio | FSDP2: step time ratio |")
     print("|---|---|---|---|---|---|")
     figures = {preset: _measure(preset, peak, options) for preset in options.presets}
     ratios = {f"{name}_{preset}": value for preset, found in figures.items() for name, value in found.items()}
-    conclude("gpu", f"{card}, dense bf16 peak {peak:.3g} FLOP/s", options.steps, ratios)
+    conclude("gpu", f"{name}, dense bf16 peak {peak:.3g} FLOP/s", options.steps, ratios)
 
 
 def _measure(preset: str, peak: float, options: Any) -> dict[str, float]:

@@ -60,7 +60,7 @@ class SavedState:
         """Write state.json, last of all: it marks the folder as complete."""
         write_json(folder / STATE_FILE, encode(self))
 
-    def damaged_file(self, folder: Path) -> Path | None:
+    def corrupt_file(self, folder: Path) -> Path | None:
         """The first file that is missing or not what was written; None where all are well."""
         for name, digest in self.files.items():
             if not (folder / name).is_file() or file_digest(folder / name) != digest:
@@ -207,8 +207,8 @@ class Checkpoints:
         own = [path for path, state in states.items() if state.fingerprint == self.fingerprint]
         if not own:
             return 0
-        if damaged := states[own[-1]].damaged_file(own[-1]):
-            raise TrainingError(f"{damaged}: is corrupt; delete its folder and run again")
+        if corrupt := states[own[-1]].corrupt_file(own[-1]):
+            raise TrainingError(f"{corrupt}: is corrupt; delete its folder and run again")
         return states[own[-1]].step
 
 

@@ -45,7 +45,7 @@ def is_finished(out: Path, training: TrainingIdentity) -> bool:
     if not (out / STATE_FILE).is_file():
         return False
     state = SavedState.read(out)
-    return state.fingerprint == training.fingerprint and state.damaged_file(out) is None
+    return state.fingerprint == training.fingerprint and state.corrupt_file(out) is None
 
 
 def export(
