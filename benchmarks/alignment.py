@@ -54,12 +54,12 @@ def main() -> None:
 def _turn(folder: Path, number: int, options: argparse.Namespace) -> dict[str, float]:
     """Seconds a step by side, in an order that turns with ``number``."""
     tokens = {language: folder / language for language in LANGUAGES}
-    for place in tokens.values():
-        if not place.exists():
-            token_folder(place, 0.02, _VOCABULARY)
-    taken = {}
-    for place in range(len(_SIDES)):
-        side = list(_SIDES)[(place + number) % len(_SIDES)]
+    for token_path in tokens.values():
+        if not token_path.exists():
+            token_folder(token_path, 0.02, _VOCABULARY)
+    seconds = {}
+    for index in range(len(_SIDES)):
+        side = list(_SIDES)[(index + number) % len(_SIDES)]
         arm, interval = _SIDES[side]
         train = {
             "steps": options.steps + _WARM, "batch_size": options.batch_size, "threads": options.threads,
@@ -69,9 +69,9 @@ def _turn(folder: Path, number: int, options: argparse.Namespace) -> dict[str, f
         replay = {"rate": 0.25, "accounting": "replace"}
         stage = lineage(arm, model={"preset": options.preset}, train=train, replay=replay, mer={"interval": 1})
         arguments = prepare(folder, stage, tokens, _VOCABULARY)
-        out = folder / f"run-{number}-{place}"
-        taken[side] = seconds_a_step(OURS, [*arguments, "--out", str(out)], _WARM)
-    return taken
+        out = folder / f"run-{number}-{index}"
+        seconds[side] = seconds_a_step(OURS, [*arguments, "--out", str(out)], _WARM)
+    return seconds
 
 
 if __name__ == "__main__":

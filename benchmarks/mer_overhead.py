@@ -12,10 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import conclude
-from palimpsest.model.hf_checkpoint import random_llama
-from palimpsest.model.llama_config import llama_config
+from benchmarks.training_data import random_model
 from palimpsest.settings.model import Model
-from palimpsest.specs.training import RandomModel
 from palimpsest.train.reptile import Reptile
 
 _INTERVAL, _CONTEXT, _BATCH, _VOCABULARY = 500, 256, 16, 4096
@@ -27,8 +25,7 @@ def main() -> None:
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--repeats", type=int, default=7)
     options = parser.parse_args()
-    shape = RandomModel(**Model(preset=options.preset).sizes, tie_embeddings=False)
-    model = random_llama(llama_config(shape, context_length=_CONTEXT, vocab_size=_VOCABULARY), 0, 0)
+    model = random_model(Model(preset=options.preset), _CONTEXT, _VOCABULARY)
     weights = list(model.parameters())
     optimizer = torch.optim.AdamW(weights, fused=True)
     rows = torch.randint(0, _VOCABULARY, (_BATCH, _CONTEXT + 1))

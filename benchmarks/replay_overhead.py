@@ -18,13 +18,10 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks import conclude
-from benchmarks.training_data import LANGUAGES, drop, lineage, token_folder
+from benchmarks.training_data import LANGUAGES, drop, lineage, random_model, token_folder
 from palimpsest.experiment.build_specs import pool_spec
-from palimpsest.model.hf_checkpoint import random_llama
-from palimpsest.model.llama_config import llama_config
 from palimpsest.replay.build_pool import build_pool
 from palimpsest.settings.model import Model
-from palimpsest.specs.training import RandomModel
 from palimpsest.train.data import Batches
 
 _RATES, _VOCABULARY = (0.0, 0.25), 4096
@@ -70,8 +67,7 @@ class Training:
     """A model, and a step of training with its time."""
 
     def __init__(self, model: Model, context_length: int) -> None:
-        shape = RandomModel(**model.sizes, tie_embeddings=False)
-        self._model = random_llama(llama_config(shape, context_length=context_length, vocab_size=_VOCABULARY), 0, 0)
+        self._model = random_model(model, context_length, _VOCABULARY)
         self._optimizer = torch.optim.AdamW(self._model.parameters(), fused=True)
 
     def step(self, batches: Batches, step: int) -> Pair:

@@ -89,7 +89,7 @@ def _turns(folder: Path, preset: str, options: Any) -> list[tuple[float, float, 
         "threads": options.threads, "eval_interval": 10_000, "checkpoint_interval": 10_000, "compile": options.compile,
     }  # fmt: skip
     last = lineage("sequential", model={"preset": preset}, tokenizer={"vocab_size": vocabulary}, train=train)
-    first = last.parent  # of English
+    _initial, first, _french = last
     tokens = {language: token_folder(folder / language, 0.01, vocabulary) for language in LANGUAGES}
     ours = prepare(folder, first, tokens, vocabulary)
     flops = read_manifest(folder / "init", "run").counts["training_flops_per_token"]

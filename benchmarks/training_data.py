@@ -15,12 +15,16 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from palimpsest.artifact import write_manifest
-from palimpsest.experiment.build_specs import data_identities, pool_spec
+from palimpsest.experiment.build_specs import data_identities, model_spec, pool_spec
 from palimpsest.experiment.inventory import Inventory
 from palimpsest.experiment.lineage import Lineage, lineages
 from palimpsest.experiment.spec_files import write_spec
+from palimpsest.model.hf_checkpoint import random_llama
+from palimpsest.model.llama_config import llama_config
 from palimpsest.params import parse
 from palimpsest.replay.build_pool import build_pool
+from palimpsest.settings.model import Model
+from palimpsest.specs.training import RandomModel
 from palimpsest.tokens.megatron import ShardWriter
 from palimpsest.train.init_model import init_model
 
@@ -40,6 +44,13 @@ def lineage(arm: str, **sections: dict[str, Any]) -> Lineage:
     params = parse(values, "benchmark")
     data = data_identities(params, {language: Inventory() for language in LANGUAGES})
     return lineages(params, data)[arm][0]
+
+
+def random_model(model: Model, context_length: int, vocabulary: int) -> Any:
+    """A Llama of transformers with random weights."""
+    shape = model_spec(model)
+    assert isinstance(shape, RandomModel)
+    return random_llama(llama_config(shape, context_length=context_length, vocab_size=vocabulary), 0, 0)
 
 
 def token_folder(folder: Path, gigabytes: float, vocabulary: int) -> Path:

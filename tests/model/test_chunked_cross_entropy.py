@@ -1,5 +1,6 @@
 """The loss of the output layer in chunks, beside torch's own on all logits at once."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,8 @@ def test_chunks_give_the_losses_and_gradients_of_the_whole(n: int, length: int, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(chunked._MAX_LOGITS, "cpu", chunk * VOCABULARY)
         patch.setattr(chunked, "_MIN_CHUNK", 1)
-        for function in (whole, chunked_cross_entropy):
+        functions: list[Callable[..., tuple[Tensor, Tensor]]] = [whole, chunked_cross_entropy]
+        for function in functions:
             leaves = [hidden.clone().requires_grad_(), weight.clone().requires_grad_()]
             total, losses = function(*leaves, targets, weights)
             (total * 3).backward()
@@ -81,11 +83,13 @@ def test_under_autocast_products_are_bf16_and_sums_and_gradients_fp32() -> None:
     targets, weights = torch.randint(0, VOCABULARY, (2, 50)), torch.ones(2)
     exact, _ = whole(hidden, weight, targets, weights)
     exact.backward()
+    assert hidden.grad is not None and weight.grad is not None
     gradients = [hidden.grad.clone(), weight.grad.clone()]
     hidden.grad = weight.grad = None
     with torch.autocast("cpu", dtype=torch.bfloat16):
         total, losses = chunked_cross_entropy(hidden, weight, targets, weights)
     total.backward()
+    assert hidden.grad is not None and weight.grad is not None
     assert total.dtype == losses.dtype == hidden.grad.dtype == weight.grad.dtype == torch.float32
     assert total != exact
     for found, expected in zip([hidden.grad, weight.grad], gradients, strict=True):

@@ -28,6 +28,7 @@ def claimant(tmp_path, monkeypatch):
                 [sys.executable, "-c", CODE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
         started.append(process)
+        assert process.stdout
         return process, process.stdout.readline().strip()
 
     yield start

@@ -150,7 +150,7 @@ def test_the_commits_safetensors_are_downloaded_and_nothing_else_and_once(
     assert build(hub.endpoint, "some/model", out=out) is None
     fetched = {path.removeprefix(f"/some/model/resolve/{COMMIT}/") for path in hub.requested if "/resolve/" in path}
     assert fetched == WANTED
-    given = {}
+    given: dict[str, torch.Tensor] = {}
     for shard in elsewhere.glob("model-*.safetensors"):
         given |= load_file(shard)
     taken = load_file(out / "model.safetensors")

@@ -73,7 +73,7 @@ def test_the_next_optimiser_step_starts_from_the_interpolated_weights() -> None:
     optimizer = torch.optim.AdamW([weights], lr=0.1, weight_decay=0.5, fused=True)
     reptile = Reptile([weights], 1, 0.25)
     with torch.no_grad():
-        weights += 8
+        weights.add_(8)
     assert reptile.after_step(1, last=False)
     assert torch.equal(weights, torch.full((4,), 3.0))
     weights.grad = torch.zeros(4)

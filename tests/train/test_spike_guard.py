@@ -29,7 +29,8 @@ def good_steps(losses: list[float]) -> list[StepRecord]:
 
 def test_a_norm_above_the_median_of_the_last_hundred_good_ones_is_bad() -> None:
     norms = np.random.default_rng(0).lognormal(sigma=0.5, size=400).tolist()
-    guard, good, bad = SpikeGuard(None, 2.0), [], 0
+    guard, bad = SpikeGuard(None, 2.0), 0
+    good: list[float] = []
     for norm in norms:
         expected = len(good) >= 10 and norm > 2.0 * float(np.median(good[-100:]))
         assert bool(guard.problem(1.0, norm)) == expected
@@ -42,7 +43,8 @@ def test_a_loss_far_above_the_median_of_the_last_hundred_good_ones_is_bad() -> N
     """Falling from 8 to 2 nats, with noise; the records of a log so far, the first 60, count as steps."""
     rng = np.random.default_rng(1)
     losses = (2 + 6 * np.exp(-np.arange(400) / 80) + rng.normal(scale=1.0, size=400)).tolist()
-    guard, good, bad = SpikeGuard(1.5, None), [], 0
+    guard, bad = SpikeGuard(1.5, None), 0
+    good: list[float] = []
     for step, loss in enumerate(losses):
         if step == 60:
             guard = SpikeGuard(1.5, None, good_steps(good))

@@ -200,6 +200,7 @@ def test_an_interpolation_of_slices_or_copies_sends_nothing_and_equals_its_numpy
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     (tmp_path / "slices.py").write_text(SLICES)
-    command = [sys.executable, *torchrun("--standalone", "--nproc-per-node=2"), tmp_path / "slices.py", root / "en"]
+    script = [str(tmp_path / "slices.py"), str(root / "en")]
+    command = [sys.executable, *torchrun("--standalone", "--nproc-per-node=2"), *script]
     done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     assert done.returncode == 0, done.stderr

@@ -48,7 +48,7 @@ def losses_of(model: TrainingModel, row: list[int]) -> Tensor:
 
 
 def gradients_of(model: TrainingModel, rows: Tensor) -> dict[str, Tensor]:
-    mean_loss(model, rows).backward()  # type: ignore[no-untyped-call]
+    mean_loss(model, rows).backward()
     return {name: weight.grad.clone() for name, weight in model.weights.items() if weight.grad is not None}
 
 
@@ -94,7 +94,7 @@ def test_reptile_under_bf16_acts_on_fp32_weights_and_the_next_step_starts_from_t
     weights = list(model.weights.values())
     before = [weight.detach().clone() for weight in weights]
     optimizer, reptile = torch.optim.SGD(weights, lr=0.1), Reptile(weights, 1, 0.3)
-    mean_loss(model, rows).backward()  # type: ignore[no-untyped-call]
+    mean_loss(model, rows).backward()
     optimizer.step()
     stepped = [weight.detach().clone() for weight in weights]
     assert reptile.after_step(1, last=False)
@@ -102,7 +102,7 @@ def test_reptile_under_bf16_acts_on_fp32_weights_and_the_next_step_starts_from_t
     assert all(map(torch.equal, weights, interpolated))
     assert not any(torch.equal(weight, weight.bfloat16().float()) for weight in weights if weight.ndim == 2)
     optimizer.zero_grad()
-    mean_loss(model, rows).backward()  # type: ignore[no-untyped-call]
+    mean_loss(model, rows).backward()
     optimizer.step()
     for weight, start in zip(weights, interpolated, strict=True):
         assert weight.grad is not None

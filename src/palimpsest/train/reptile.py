@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ class Reptile:
     slices; nothing is sent.
     """
 
-    def __init__(self, weights: list[Tensor], interval: int, step_size: float) -> None:
+    def __init__(self, weights: Sequence[Tensor], interval: int, step_size: float) -> None:
         if any(weight.dtype != torch.float32 for weight in weights):
             raise ValueError(
                 "Reptile interpolates fp32 master weights; in a lower precision the step would be rounded away"
