@@ -22,7 +22,7 @@ import torch
 from benchmarks import conclude
 from benchmarks.training_data import LANGUAGES, OURS, lineage, prepare, seconds_a_step, step_seconds, token_folder
 from palimpsest.artifact import read_manifest
-from palimpsest.codec import identity
+from palimpsest.codec import fingerprint_fields
 
 _VOCABULARY = {"nano": 2048, "tiny": 4096, "small": 8192}
 _CONTEXT, _WARM = 256, 2
@@ -97,7 +97,7 @@ def _turns(folder: Path, preset: str, options: Any) -> list[tuple[float, float, 
         str(folder / "init"),
         str(tokens["en"]),
         str(folder / "trainer"),
-        json.dumps(identity(first.training.train)),
+        json.dumps(fingerprint_fields(first.training.train)),
     ]
     turns, batch_tokens = [], options.batch_size * _CONTEXT
     for number in range(options.repeats):

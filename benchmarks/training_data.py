@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
 from palimpsest.artifact import write_manifest
-from palimpsest.experiment.build_specs import data_identities, model_spec, pool_spec
+from palimpsest.experiment.build_specs import data_fingerprints, model_spec, pool_spec
 from palimpsest.experiment.inventory import Inventory
 from palimpsest.experiment.lineage import Lineage, lineages
 from palimpsest.experiment.spec_files import write_spec
@@ -42,7 +42,7 @@ def lineage(arm: str, **sections: dict[str, Any]) -> Lineage:
         **sections,
     }
     params = parse(values, "benchmark")
-    data = data_identities(params, {language: Inventory() for language in LANGUAGES})
+    data = data_fingerprints(params, {language: Inventory() for language in LANGUAGES})
     return lineages(params, data)[arm][0]
 
 

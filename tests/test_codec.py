@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from palimpsest.codec import decode, encode, identity, identity_hash, not_identity
+from palimpsest.codec import decode, encode, excluded_from_fingerprint, fingerprint_fields, spec_fingerprint
 from palimpsest.errors import ArtifactError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Red:
     kind: Literal["red"] = "red"
-    path: str | None = not_identity(default=None)
+    path: str | None = excluded_from_fingerprint(default=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +61,11 @@ def test_identity_leaves_out_where_files_are() -> None:
     here = Whole(rate=Decimal("0.250"), count=1, parts=(Red(path="/here"),))
     there = Whole(rate=Decimal("0.25"), count=1, parts=(Red(path="/there"),))
     assert encode(here) != encode(there)
-    assert identity(here) == {
+    assert fingerprint_fields(here) == {
         "rate": "0.25", "count": 1, "flag": False, "parts": [{"kind": "red"}], "by_n": {}, "best": None,
     }  # fmt: skip
-    assert identity_hash(here) == identity_hash(there)
-    assert identity_hash(here) != identity_hash(Whole(rate=Decimal("0.25"), count=2, parts=(Red(path="/here"),)))
+    assert spec_fingerprint(here) == spec_fingerprint(there)
+    assert spec_fingerprint(here) != spec_fingerprint(Whole(rate=Decimal("0.25"), count=2, parts=(Red(path="/here"),)))
 
 
 @pytest.mark.parametrize(

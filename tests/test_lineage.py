@@ -8,7 +8,7 @@ import pytest
 
 from palimpsest.codec import encode
 from palimpsest.errors import ParamsError
-from palimpsest.experiment.build_specs import data_identities, pool_spec
+from palimpsest.experiment.build_specs import data_fingerprints, pool_spec
 from palimpsest.experiment.experiment import Experiment
 from palimpsest.experiment.inventory import Inventory
 from palimpsest.experiment.lineage import lineages
@@ -40,7 +40,7 @@ def edited(point):
 def paths(point=None, inventories=None):
     """Arm → the checkpoints of its lineage, first to last."""
     params = edited(point) if point else PARAMS
-    found = lineages(params, data_identities(params, NONE | (inventories or {})))
+    found = lineages(params, data_fingerprints(params, NONE | (inventories or {})))
     return {arm: [lineage.path for lineage in seeds[0]] for arm, seeds in found.items()}
 
 
@@ -106,7 +106,7 @@ def test_an_edit_of_the_method_leaves_the_first_stage_and_the_other_arms(point, 
 )  # fmt: skip
 def test_an_edit_of_anything_that_shapes_the_models_retrains_every_stage(point):
     params = edited(point)
-    found = lineages(params, data_identities(params, NONE))
+    found = lineages(params, data_fingerprints(params, NONE))
     after = {lineage.path for seeds in found.values() for last in seeds.values() for lineage in last}
     trained = {path for path in after if "/" in path}
     assert not trained & {path for chain in paths().values() for path in chain}
@@ -149,7 +149,7 @@ def test_a_changed_local_file_is_another_lineage_and_a_moved_one_is_not(tmp_path
 
 def test_a_pool_spec_says_how_much_of_each_past_language_was_trained_on():
     params = edited({"replay.accounting": "replace"})
-    last = lineages(params, data_identities(params, NONE))["replay"][0]
+    last = lineages(params, data_fingerprints(params, NONE))["replay"][0]
     spec = encode(pool_spec(last.training))
     budget = PARAMS.train.steps * PARAMS.train.batch_size
     assert spec["past"] == [
@@ -180,7 +180,7 @@ def test_a_rate_of_0_for_a_language_replays_nothing_in_its_stage():
     assert found["replay"][:3] == paths()["sequential"][:3]
     assert found["replay"][3].split("/")[-1].startswith("de+r25.")
     params = edited({"replay.rates": {"fr": 0}})
-    spec = pool_spec(lineages(params, data_identities(params, NONE))["replay"][0].training)
+    spec = pool_spec(lineages(params, data_fingerprints(params, NONE))["replay"][0].training)
     assert [past.replay for past in spec.past] == [None, None] and str(spec.replay.rate) == "0.25"
 
 

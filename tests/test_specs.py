@@ -1,4 +1,4 @@
-"""Specs of a whole experiment: they survive their files, and no place on this machine is part of their identity."""
+"""Specs of a whole experiment: they survive their files, and no path on this machine is in a fingerprint."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def test_every_spec_reads_back_from_its_file(experiment: Experiment, tmp_path: P
         assert codec.read(type(spec), tmp_path / "specs" / f"{name}.json") == spec
 
 
-def test_no_path_of_this_machine_is_in_an_identity(experiment: Experiment, tmp_path: Path) -> None:
+def test_no_path_on_this_machine_is_in_a_fingerprint(experiment: Experiment, tmp_path: Path) -> None:
     for stage, spec in specs(experiment):
-        assert str(tmp_path).encode() not in canonical_json(codec.identity(spec)), stage
+        assert str(tmp_path).encode() not in canonical_json(codec.fingerprint_fields(spec)), stage
     # They are in the specs, or the stages could not read the files.
     for stage in ("raw", "corpus", "tokenizer", "checkpoint"):
         encoded = [canonical_json(codec.encode(spec)) for name, spec in specs(experiment) if name == stage]
@@ -121,4 +121,4 @@ def test_every_key_says_what_it_means() -> None:
 def test_what_params_cannot_set_shapes_nothing() -> None:
     computed = [(key, field) for key, field in sections(Params) if field.metadata.get(COMPUTED)]
     assert [key for key, _ in computed] == ["corpus.cleaning"]
-    assert not any(codec.is_identity(field) for _, field in computed)
+    assert not any(codec.is_in_fingerprint(field) for _, field in computed)

@@ -1,8 +1,8 @@
 """The output of a stage: a folder of files and one manifest.json, written last.
 
-Stages meet only through these folders. The manifest lists what shaped the folder (``params``, the identity of the
-stage's spec), the hashes of its inputs' manifests (``inputs``), its files with size and xxh3-128, and counts. It holds
-no clock, host name or absolute path, so equal work gives equal bytes. A folder without a manifest is unfinished.
+Stages meet only through these folders. The manifest lists what shaped the folder (``params``, the fingerprint fields of
+the stage's spec), the hashes of its inputs' manifests (``inputs``), its files with size and xxh3-128, and counts. It
+has no clock, host name or absolute path, so equal work gives equal bytes. A folder without a manifest is unfinished.
 """
 
 from __future__ import annotations

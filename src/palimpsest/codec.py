@@ -1,8 +1,8 @@
-"""Frozen dataclasses as JSON and back: one writer, one strict reader, and the identity that fingerprints are made of.
+"""Frozen dataclasses as JSON and back: one writer, one strict reader, and the fields that make up a fingerprint.
 
 Supported field types: str, int, float, bool, None, Decimal (a JSON string), Literal, unions of those, tuples and
 lists, mappings with str or int keys, nested dataclasses, and unions of dataclasses distinguished by a Literal field
-``kind``. A field declared with ``not_identity`` is written and read, but takes no part in ``identity``.
+``kind``. A field declared with ``excluded_from_fingerprint`` is written and read like any other.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from palimpsest.artifact import fingerprint, read_json
 from palimpsest.errors import ArtifactError
 
 T = TypeVar("T")
-_NOT_IDENTITY = "not_identity"
+_NOT_IDENTITY = "excluded_from_fingerprint"
 
 
-def not_identity(*, metadata: Mapping[str, Any] | None = None, **options: Any) -> Any:
-    """A dataclass field that shapes no output: a path on this machine, or an option that can be edited mid-run."""
+def excluded_from_fingerprint(*, metadata: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    """Declare a dataclass field whose edit reruns nothing: a path on this machine, or an option editable mid-run."""
     return dataclasses.field(metadata={**(metadata or {}), _NOT_IDENTITY: True}, **options)
 
 
 def encode(value: Any) -> Any:
     """Plain JSON for a dataclass or for a tuple or mapping of them."""
-    return _encode(value, identity_only=False)
+    return _encode(value, in_fingerprint_only=False)
 
 
-def identity(value: Any) -> Any:
-    """As ``encode``, without the fields that are ``not_identity``: what decides whether two outputs are equal."""
-    return _encode(value, identity_only=True)
+def fingerprint_fields(value: Any) -> Any:
+    """As ``encode``, without excluded fields. Two specs with equal ones have the same output."""
+    return _encode(value, in_fingerprint_only=True)
 
 
-def identity_hash(value: Any) -> str:
-    """SHA-256 (hex) of a value's identity."""
-    return fingerprint(identity(value))
+def spec_fingerprint(value: Any) -> str:
+    """SHA-256 (hex) of the fields of a spec that are not excluded."""
+    return fingerprint(fingerprint_fields(value))
 
 
 def decode(cls: type[T], value: Any, where: str) -> T:
@@ -58,17 +58,17 @@ def read(cls: type[T], path: Path) -> T:
     return decode(cls, read_json(path), str(path))
 
 
-def _encode(value: Any, *, identity_only: bool) -> Any:
+def _encode(value: Any, *, in_fingerprint_only: bool) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
-            field.name: _encode(getattr(value, field.name), identity_only=identity_only)
+            field.name: _encode(getattr(value, field.name), in_fingerprint_only=in_fingerprint_only)
             for field in dataclasses.fields(value)
-            if is_identity(field) or not identity_only
+            if is_in_fingerprint(field) or not in_fingerprint_only
         }
     if isinstance(value, Mapping):
-        return {str(key): _encode(each, identity_only=identity_only) for key, each in value.items()}
+        return {str(key): _encode(each, in_fingerprint_only=in_fingerprint_only) for key, each in value.items()}
     if isinstance(value, tuple | list):
-        return [_encode(each, identity_only=identity_only) for each in value]
+        return [_encode(each, in_fingerprint_only=in_fingerprint_only) for each in value]
     if isinstance(value, Decimal):
         return f"{value.normalize():f}"
     if value is None or isinstance(value, str | int | float | bool):
@@ -164,8 +164,8 @@ def _decode_dataclass(cls: Any, value: Any, where: str, key: str) -> Any:
         raise ArtifactError(f"{where}: {key or cls.__name__}: {error}") from None
 
 
-def is_identity(field: dataclasses.Field[Any]) -> bool:
-    """Whether a field takes part in ``identity``."""
+def is_in_fingerprint(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field takes part in fingerprints."""
     return not field.metadata.get(_NOT_IDENTITY)
 
 

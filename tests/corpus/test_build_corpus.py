@@ -24,7 +24,7 @@ from support.corpus_stage import (
 )
 
 from palimpsest.artifact import write_manifest
-from palimpsest.codec import identity
+from palimpsest.codec import fingerprint_fields
 from palimpsest.corpus.reading import read_file as reading
 from palimpsest.errors import DataError
 from palimpsest.settings.cleaning import Decontamination, Minhash
@@ -174,7 +174,7 @@ def test_several_sources(stage: CorpusStage) -> None:
     assert {(e["source"], e["reason"]) for e in result.dropped} == {("mine", "exact_duplicate"), ("mine", "no_text")}
     assert {e["id"] for e in result.dropped if e["reason"] == "no_text"} == {"mine/a.jsonl:211"}
     assert str(stage.root) not in (stage.out / "manifest.json").read_text()
-    assert result.manifest.params["sources"] == [identity(web), identity(mine_by_url)]
+    assert result.manifest.params["sources"] == [fingerprint_fields(web), fingerprint_fields(mine_by_url)]
     assert result.manifest.inputs.keys() == {"raw"}
 
 

@@ -21,7 +21,7 @@ from support.evaluated_project import (
     write_stage,
 )
 
-from palimpsest.codec import identity
+from palimpsest.codec import fingerprint_fields
 from palimpsest.errors import ArtifactError
 from palimpsest.evaluate.gather_results import gather_results
 from palimpsest.settings.evaluation import Evaluate
@@ -31,7 +31,7 @@ from palimpsest.specs.evaluation import GatherSpec
 def test_top_level_keys_and_data(eval_all: Any) -> None:
     assert eval_all.keys() == {"format", "sample", "params", "languages", "tasks", "arms", "runs", "data"}
     assert (eval_all["format"], eval_all["sample"]) == ("palimpsest.eval_all/1", True)
-    assert (eval_all["params"], eval_all["languages"]) == (identity(PARAMS), LANGUAGES)
+    assert (eval_all["params"], eval_all["languages"]) == (fingerprint_fields(PARAMS), LANGUAGES)
     split = {"documents": 11, "bytes": 100}
     half = {"documents_in": 15, "documents": 11, "tokens": 12, "share": 0.5}
     assert eval_all["data"]["en"] == {

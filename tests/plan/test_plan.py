@@ -11,7 +11,7 @@ from support.plans import BASE, by_label, plan_of
 from transformers import LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from palimpsest.cli import main
-from palimpsest.experiment.build_specs import data_identities, pool_spec
+from palimpsest.experiment.build_specs import data_fingerprints, pool_spec
 from palimpsest.experiment.inventory import Inventory
 from palimpsest.experiment.lineage import lineages
 from palimpsest.model.hf_checkpoint import random_llama
@@ -141,7 +141,7 @@ def test_the_plan_equals_the_ledgers_and_files_of_finished_runs(tmp_path, tokens
     params = parse(SMALL, "here")
     runs, pools, ran = tmp_path / "runs", tmp_path / "replay", {}
     for seeds in lineages(
-        params, data_identities(params, {language: Inventory() for language in params.languages})
+        params, data_fingerprints(params, {language: Inventory() for language in params.languages})
     ).values():
         for lineage in seeds[0]:
             out = runs / lineage.path

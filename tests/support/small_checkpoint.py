@@ -55,7 +55,7 @@ def write_byte_level_tokenizer(folder: Path) -> Path:
 
 def write_checkpoint(folder: Path, tokenizer: Path) -> Path:
     """A runs/{root} with random weights."""
-    init_model(InitSpec(model=SHAPE, context_length=CONTEXT, seed=0, data=""), tokenizer, folder)
+    init_model(InitSpec(model=SHAPE, context_length=CONTEXT, seed=0, data_fingerprint=""), tokenizer, folder)
     return folder
 
 

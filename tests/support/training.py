@@ -113,7 +113,7 @@ def train_spec(
         mer=mer,
         seed=0,
         train=replace(TRAIN, **settings),
-        data={},
+        data_fingerprints={},
         pool_revision=2 if replay else None,
     )
 
@@ -143,7 +143,7 @@ def write_initial_model(
     out: Path, tokenizer: Path, shape: RandomModel = SHAPE, context_length: int = CONTEXT
 ) -> Manifest:
     """A runs/{root} with random weights."""
-    spec = InitSpec(model=shape, context_length=context_length, seed=0, data="")
+    spec = InitSpec(model=shape, context_length=context_length, seed=0, data_fingerprint="")
     return init_model(spec, tokenizer, out)
 
 

@@ -52,7 +52,7 @@ def elsewhere(request: pytest.FixtureRequest, tokenizer: Path, tmp_path: Path) -
 
 def build(folder: Path, tokenizer: Path, out: Path, context_length: int = CONTEXT) -> Manifest:
     model = FolderModel(path=str(folder), content="")
-    return init_model(InitSpec(model=model, context_length=context_length, seed=0, data=""), tokenizer, out)
+    return init_model(InitSpec(model=model, context_length=context_length, seed=0, data_fingerprint=""), tokenizer, out)
 
 
 def test_its_weights_are_adopted_and_trained_on(

@@ -133,7 +133,9 @@ def build(tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> B
         monkeypatch.setattr(
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         )
-        spec = InitSpec(model=HubModel(hub=name, revision=revision), context_length=context, seed=0, data="")
+        spec = InitSpec(
+            model=HubModel(hub=name, revision=revision), context_length=context, seed=0, data_fingerprint=""
+        )
         try:
             init_model(spec, tokenizer, out)
         except TrainingError as error:

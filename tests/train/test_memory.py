@@ -41,7 +41,7 @@ def measure(tokens: dict[str, Path], tokenizer: Path, tmp_path_factory: pytest.T
 
     def run(shape: dict[str, Any], vocabulary: int | None = None, **settings: Any) -> tuple[float, float]:
         folder, model = tmp_path_factory.mktemp("memory"), replace(SHAPE, **shape)
-        init = InitSpec(model=model, context_length=16, seed=0, data="")
+        init = InitSpec(model=model, context_length=16, seed=0, data_fingerprint="")
         if vocabulary:
             config = llama_config(model, context_length=80, vocab_size=vocabulary)
             save_model(random_llama(config, 0, seed=0), folder / "elsewhere", tokenizer)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from palimpsest.artifact import MANIFEST, atomic_file, fingerprint, read_manifest, write_manifest
-from palimpsest.codec import encode, identity
+from palimpsest.codec import encode, fingerprint_fields
 from palimpsest.corpus.cleaning.cleaner import CleaningRules, Columns, contamination_ngram, key_columns
 from palimpsest.corpus.cleaning.decontamination import evaluation_hashes
 from palimpsest.corpus.cleaning.dropped_documents import DroppedSample
@@ -60,7 +60,7 @@ def build_corpus(spec: CorpusSpec, raw: Path, out: Path, workers: int = 1) -> No
     write_manifest(
         out,
         stage=STAGE,
-        params=identity(spec),
+        params=fingerprint_fields(spec),
         inputs={"raw": raw_manifest},
         files=[*paths, out / _DROPPED],
         counts=encode(statistics.total) | encode(statistics),
@@ -80,7 +80,7 @@ def _remove_second_pass(out: Path) -> None:
 def _first_pass_identity(spec: CorpusSpec) -> dict[str, object]:
     """Without what only the second pass uses, and without what to do on an error: a fix need not clean again."""
     later = ("validation_fraction", "shard_mb", "on_bad_file")
-    return {key: value for key, value in identity(spec).items() if key not in later}
+    return {key: value for key, value in fingerprint_fields(spec).items() if key not in later}
 
 
 def _work_folder(out: Path, input_hash: str) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from palimpsest.artifact import Manifest, read_manifest, write_manifest
-from palimpsest.codec import identity
+from palimpsest.codec import fingerprint_fields
 from palimpsest.evaluate.generate_samples import generate_samples
 from palimpsest.evaluate.results.checkpoint_results import (
     CheckpointEvaluation,
@@ -52,7 +52,9 @@ def evaluate_checkpoint(
                 )
             progress.update(len(losses), f"{language} {found.nats_per_token:.4f} nats per token")
     files = write_evaluation(out, CheckpointEvaluation(losses=losses, samples=samples))
-    return write_manifest(out, stage="evaluation", params=identity(spec), inputs=inputs, files=files, counts=counts)
+    return write_manifest(
+        out, stage="evaluation", params=fingerprint_fields(spec), inputs=inputs, files=files, counts=counts
+    )
 
 
 def _document_losses(

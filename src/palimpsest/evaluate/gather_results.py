@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from palimpsest.artifact import read_manifest
-from palimpsest.codec import decode, identity
+from palimpsest.codec import decode, fingerprint_fields
 from palimpsest.evaluate.arm_summary import summarise_arm
 from palimpsest.evaluate.csv_tables import write_plots, write_tables
 from palimpsest.evaluate.evaluated_checkpoint import ancestors, last_lineages, read_checkpoints
@@ -26,7 +26,7 @@ def gather_results(spec: GatherSpec, root: Path) -> None:
     arms_of = _arms_of(arms)
     results = EvalAll(
         sample=any(source.kind == "sample" for of_language in sources.values() for source in of_language),
-        params=identity(params),
+        params=fingerprint_fields(params),
         languages=params.languages,
         tasks=_tasks(root, arms) if params.evaluate.tasks else {},
         arms={arm: summarise_arm(seeds, checkpoints) for arm, seeds in arms.items()},

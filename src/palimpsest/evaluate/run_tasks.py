@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from palimpsest.artifact import Manifest, fingerprint, read_manifest, write_manifest
-from palimpsest.codec import identity
+from palimpsest.codec import fingerprint_fields
 from palimpsest.evaluate.results.checkpoint_results import (
     TASKS_FILE,
     TaskResult,
@@ -69,7 +69,9 @@ def run_tasks(spec: TasksSpec, run: Path, raw: Mapping[str, Path], out: Path) ->
         _run_missing(missing, results, _harness(spec, run), spec, out)
     file = write_task_results(out, results)
     counts = {name: result.value for name, result in results.items()}
-    return write_manifest(out, stage="tasks", params=identity(spec), inputs=inputs, files=[file], counts=counts)
+    return write_manifest(
+        out, stage="tasks", params=fingerprint_fields(spec), inputs=inputs, files=[file], counts=counts
+    )
 
 
 def _task_run(task: TaskSpec, spec: TasksSpec, trained: Manifest, samples: Mapping[str, Path]) -> _TaskRun:

@@ -9,7 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from palimpsest.artifact import file_digest, fingerprint
-from palimpsest.codec import identity
+from palimpsest.codec import fingerprint_fields
 from palimpsest.errors import ParamsError
 from palimpsest.experiment.inventory import Inventories, Inventory
 from palimpsest.settings.base import expand
@@ -69,28 +69,33 @@ def tokens_spec(params: Params, language: str) -> TokensSpec:
     return TokensSpec(language=language, sources=shares)
 
 
-def data_identities(params: Params, inventories: Inventories) -> dict[str, str]:
+def data_fingerprints(params: Params, inventories: Inventories) -> dict[str, str]:
     """By language, a hash of everything that shapes its token shards: known before any of them is written."""
     cleaned = {
         language: fingerprint(
-            [identity(build(params, language, inventories[language])) for build in (raw_spec, corpus_spec)]
+            [fingerprint_fields(build(params, language, inventories[language])) for build in (raw_spec, corpus_spec)]
         )
         for language in params.languages
     }
-    shared = fingerprint([identity(tokenizer_spec(params)), [cleaned[language] for language in sorted(cleaned)]])
+    shared = fingerprint(
+        [fingerprint_fields(tokenizer_spec(params)), [cleaned[language] for language in sorted(cleaned)]]
+    )
     return {
-        language: fingerprint([shared, cleaned[language], identity(tokens_spec(params, language))])
+        language: fingerprint([shared, cleaned[language], fingerprint_fields(tokens_spec(params, language))])
         for language in params.languages
     }
 
 
 def init_spec(params: Params, seed: int, data: Mapping[str, str]) -> InitSpec:
     return InitSpec(
-        model=model_spec(params.model), context_length=params.train.context_length, seed=seed, data=fingerprint(data)
+        model=model_spec(params.model),
+        context_length=params.train.context_length,
+        seed=seed,
+        data_fingerprint=fingerprint(data),
     )
 
 
-def stage_spec(params: Params, arm: str, seed: int, parent: TrainSpec | None, data: Mapping[str, str]) -> TrainSpec:
+def train_spec(params: Params, arm: str, seed: int, parent: TrainSpec | None, data: Mapping[str, str]) -> TrainSpec:
     """The stage that follows ``parent``, or the first one. The arm ``joint`` has a single stage of all languages."""
     joint, stage = arm == "joint", parent.stage + 1 if parent else 1
     languages = params.languages if joint else params.languages[stage - 1 : stage]
@@ -109,7 +114,7 @@ def stage_spec(params: Params, arm: str, seed: int, parent: TrainSpec | None, da
         mer=params.mer if parent and arm in ("reptile", "mer") else None,
         seed=seed,
         train=params.train,
-        data=dict(data),
+        data_fingerprints=dict(data),
         pool_revision=PoolSpec.revision if replay else None,
     )
 

@@ -37,7 +37,7 @@ class Experiment:
         with naming(origin):
             self.tasks = self._tasks(cache)
             # The points of a sweep share the data.
-            data = build_specs.data_identities(self.params, self.inventories)
+            data = build_specs.data_fingerprints(self.params, self.inventories)
             self.arms = lineages(self.params, data)
             self.sweep = [
                 (point, lineages(point_params(config, point, origin), data))

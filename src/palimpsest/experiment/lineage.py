@@ -3,7 +3,8 @@
 ``runs/tiny-s0.1f2e…/en.77ab…/fr+r25+mer.3fa9…`` is the model after English and then French with 25 % replay and MER.
 The folder above is the parent checkpoint, so arms and rates that share a past share its compute. Each segment ends in
 a fingerprint of every param, input and revision that shaped it: another ε is another folder, and the old one is found
-again when the edit is taken back.
+again when the edit is taken back. Which fields take part is declared where they are: ``in_fingerprint=False`` in
+palimpsest.settings, ``excluded_from_fingerprint`` in palimpsest.specs.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from palimpsest.artifact import fingerprint
-from palimpsest.codec import identity, identity_hash
-from palimpsest.experiment.build_specs import init_spec, stage_spec
+from palimpsest.codec import fingerprint_fields, spec_fingerprint
+from palimpsest.experiment.build_specs import init_spec, train_spec
 from palimpsest.settings.model import Model
 from palimpsest.settings.params import Params
 from palimpsest.specs.training import InitSpec, TrainSpec
@@ -65,7 +66,7 @@ Arms = Mapping[str, Mapping[int, Lineage]]
 
 
 def lineages(params: Params, data: Mapping[str, str]) -> Arms:
-    """The last checkpoint of every arm and seed. ``data``: language → identity of its token shards."""
+    """The last checkpoint of every arm and seed. ``data``: language → fingerprint of its token shards."""
     return {arm: {seed: _lineage(params, arm, seed, data) for seed in params.seeds} for arm in params.arms}
 
 
@@ -77,13 +78,13 @@ def checkpoints(arms: Arms) -> list[Lineage]:
 
 def _lineage(params: Params, arm: str, seed: int, data: Mapping[str, str]) -> Lineage:
     spec = init_spec(params, seed, data)
-    path = f"{_model_name(params.model)}-s{seed}.{identity_hash(spec)[:_DIGITS]}"
+    path = f"{_model_name(params.model)}-s{seed}.{spec_fingerprint(spec)[:_DIGITS]}"
     lineage = Lineage(path=path, stage="init", seed=seed, spec=spec, parent=None)
     parent: TrainSpec | None = None
     for _ in range(1 if arm == "joint" else len(params.languages)):
-        parent = stage_spec(params, arm, seed, parent, data)
+        parent = train_spec(params, arm, seed, parent, data)
         stage = "joint" if arm == "joint" else parent.new[0].language
-        name = fingerprint([lineage.path, identity(parent)])[:_DIGITS]
+        name = fingerprint([lineage.path, fingerprint_fields(parent)])[:_DIGITS]
         path = f"{lineage.path}/{stage}{_method_label(parent)}.{name}"
         lineage = Lineage(path=path, stage=stage, seed=seed, spec=parent, parent=lineage)
     return lineage

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from palimpsest.artifact import fingerprint
-from palimpsest.codec import encode, identity
+from palimpsest.codec import encode, fingerprint_fields
 
 _DIGITS = 16
 
@@ -16,11 +16,11 @@ _DIGITS = 16
 def write_spec(stage: str, spec: Any, folder: Path) -> str:
     """Write ``folder``/{name}.json unless it exists with these contents; returns its name, {stage}-{hash}.
 
-    The hash is of the spec's identity, so it is what a rule lists among its params: an option that shapes nothing, such
+    The hash is the spec's fingerprint, which a rule lists among its params: an option excluded from it, such
     as the interval of checkpoints, changes the file and not its name. The file appears whole; it is not fsynced, since
     it is written again whenever the params are read.
     """
-    name = f"{stage}-{fingerprint(identity(spec))[:_DIGITS]}"
+    name = f"{stage}-{fingerprint(fingerprint_fields(spec))[:_DIGITS]}"
     text = json.dumps(encode(spec), ensure_ascii=False, sort_keys=True, indent=1) + "\n"
     path = folder / f"{name}.json"
     if not path.exists() or path.read_text(encoding="utf-8") != text:

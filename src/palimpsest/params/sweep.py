@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from palimpsest.codec import is_identity
+from palimpsest.codec import is_in_fingerprint
 from palimpsest.errors import ParamsError
 from palimpsest.settings.model import Model
 from palimpsest.settings.replay import Mer, Replay
@@ -41,7 +41,7 @@ def with_point(values: dict[str, Any], point: Point, origin: str) -> dict[str, A
         section, _, key = dotted.partition(".")
         fields = {field.name: field for field in dataclasses.fields(_SECTIONS[section])} if section in _SECTIONS else {}
         known = fields.get(key)
-        if not fields or key in _SHARED or key.startswith("eval_") or (known and not is_identity(known)):
+        if not fields or key in _SHARED or key.startswith("eval_") or (known and not is_in_fingerprint(known)):
             raise ParamsError(
                 f"{origin}: sweep: {dotted!r} cannot be swept; keys of model, train, replay and mer can, which shape a "
                 "training alone (train.context_length and train.threads cannot)"

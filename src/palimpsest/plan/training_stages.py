@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from palimpsest.experiment.build_specs import data_identities
+from palimpsest.experiment.build_specs import data_fingerprints
 from palimpsest.experiment.inventory import Inventory
 from palimpsest.experiment.lineage import Arms, Lineage, checkpoints, lineages
 from palimpsest.params import Params
@@ -53,7 +53,7 @@ def plan_lineages(params: Params, points: Iterable[Params]) -> tuple[Arms, list[
 
     The user's own files are not read: the lineages' names differ then, and their costs do not.
     """
-    data = data_identities(params, {language: Inventory() for language in params.languages})
+    data = data_fingerprints(params, {language: Inventory() for language in params.languages})
     return lineages(params, data), [lineages(point, data) for point in points]
 
 

@@ -36,7 +36,9 @@ def build_raw(spec: RawSpec, out: Path, cache: Path) -> Manifest:
     states = {name: _build_source(spec, source, out / name, cache) for name, source in sources.items()}
     files = [out / name / file for name, state in states.items() for file in [*state.holds, SOURCE]]
     counts = {"sources": {name: state.counts for name, state in states.items()}}
-    return write_manifest(out, stage="raw", params=codec.identity(spec), inputs={}, files=files, counts=counts)
+    return write_manifest(
+        out, stage="raw", params=codec.fingerprint_fields(spec), inputs={}, files=files, counts=counts
+    )
 
 
 def _is_source(path: Path) -> bool:
@@ -47,7 +49,7 @@ def _is_source(path: Path) -> bool:
 def _build_source(spec: RawSpec, source: Source, folder: Path, cache: Path) -> SourceState:
     """Read a source, or reuse its folder if that was built from an equal spec and equal files."""
     title, inventory = f"{spec.language}/{source.name}", spec.inventory.get(str(source.name))
-    wanted = fingerprint([spec.language, codec.identity(source), inventory, spec.revision])
+    wanted = fingerprint([spec.language, codec.fingerprint_fields(source), inventory, spec.revision])
     state = read_state(folder)
     if state and state.fingerprint == wanted and state.is_complete(folder):
         logger.info("%s: unchanged", title)

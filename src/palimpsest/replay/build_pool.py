@@ -40,7 +40,7 @@ def build_pool(spec: PoolSpec, tokens: Mapping[str, Path], out: Path) -> Manifes
     counts = {"sequences": size, "draws": schedule.replayed, "epochs": round(schedule.replayed / size, 4)}
     languages = ", ".join(past.language for past in spec.past)
     logger.info("pool of %d sequences from %s; %d draws", size, languages, schedule.replayed)
-    params = codec.identity(spec)
+    params = codec.fingerprint_fields(spec)
     return write_manifest(out, stage="replay", params=params, inputs=inputs, files=files, counts=counts)
 
 

@@ -9,7 +9,7 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from palimpsest.codec import not_identity
+from palimpsest.codec import excluded_from_fingerprint
 
 T = TypeVar("T")
 DOC = "doc"
@@ -30,23 +30,23 @@ class Settings:
         return _accept_yaml(handler(source))
 
 
-def setting(default: T, doc: str, *, identity: bool = True) -> T:
-    """A field with a default. ``identity=False``: the value shapes no output, so an edit reruns nothing."""
-    field = dataclasses.field if identity else not_identity
+def setting(default: T, doc: str, *, in_fingerprint: bool = True) -> T:
+    """A field with a default. ``in_fingerprint=False``: an edit of it reruns nothing."""
+    field = dataclasses.field if in_fingerprint else excluded_from_fingerprint
     if isinstance(default, dict):
         return field(default_factory=lambda: copy.deepcopy(default), metadata={DOC: doc})
     return field(default=default, metadata={DOC: doc})
 
 
-def required(doc: str, *, identity: bool = True) -> Any:
+def required(doc: str, *, in_fingerprint: bool = True) -> Any:
     """A field without a default."""
-    field = dataclasses.field if identity else not_identity
+    field = dataclasses.field if in_fingerprint else excluded_from_fingerprint
     return field(metadata={DOC: doc})
 
 
 def computed(doc: str) -> Any:
     """A field that params.yaml cannot set, computed while it is read. It shapes no output."""
-    return not_identity(default=None, metadata={DOC: doc, COMPUTED: True})
+    return excluded_from_fingerprint(default=None, metadata={DOC: doc, COMPUTED: True})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

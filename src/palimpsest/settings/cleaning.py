@@ -91,7 +91,8 @@ class Decontamination(Settings):
     """Drops documents that share a run of words with an evaluation set, so that no score measures memory."""
 
     paths: Annotated[tuple[str, ...], Bound(min_length=1)] = required(
-        "files or globs of evaluation sets (.jsonl, .jsonl.gz, .jsonl.zst); every string in them counts", identity=False
+        "files or globs of evaluation sets (.jsonl, .jsonl.gz, .jsonl.zst); every string in them counts",
+        in_fingerprint=False,
     )
     words: Positive = setting(13, "length of the shared run, in words")
     characters: Positive = setting(40, "length of the shared run in characters, for languages written without spaces")

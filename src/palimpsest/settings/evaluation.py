@@ -25,7 +25,7 @@ class Evaluate(Settings):
         "lm-evaluation-harness's format that read local JSONL; code that a task file names is executed: use only files "
         "that you trust",
     )
-    task_data: str | None = setting(None, "folder with the data files of the built-in tasks", identity=False)
+    task_data: str | None = setting(None, "folder with the data files of the built-in tasks", in_fingerprint=False)
     task_source: Literal["local", "hub"] = setting(
         "local", "where built-in tasks read their data: task_data, or the Hugging Face hub"
     )

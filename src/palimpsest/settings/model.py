@@ -28,7 +28,7 @@ class Tokenizer(Settings):
     vocab_size: Annotated[int, Bound(ge=260)] = setting(2048, "entries, 256 bytes and end-of-text included")
     sample_mb: Positive = setting(2, "MB (10^6 bytes) of training text of each language to train it on")
     path: str | None = setting(
-        None, "a byte-level tokenizer.json to use as it is, instead of training one", identity=False
+        None, "a byte-level tokenizer.json to use as it is, instead of training one", in_fingerprint=False
     )
     hub: HubName | None = setting(None, "owner/name of a model on the Hugging Face hub, for its tokenizer.json")
     revision: CommitHash | None = setting(None, "commit hash (40 hex digits) of hub")
@@ -51,7 +51,7 @@ class Model(Settings):
         None,
         "a folder with a Hugging Face causal LM (safetensors) to start from, in its own shape; the shards "
         "must be made by its tokenizer, so set tokenizer.path to its tokenizer.json",
-        identity=False,
+        in_fingerprint=False,
     )
     hub: HubName | None = setting(
         None,

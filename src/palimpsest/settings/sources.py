@@ -53,7 +53,7 @@ class LocalSource(Columns):
 
     kind: Literal["local"] = required("local")
     path: str = required(
-        "a file or glob (** allowed), relative to the project; ${VARIABLES} are expanded", identity=False
+        "a file or glob (** allowed), relative to the project; ${VARIABLES} are expanded", in_fingerprint=False
     )
 
     def __post_init__(self) -> None:
@@ -115,7 +115,7 @@ class WarcSource(AnySource):
     """Common Crawl's WARC (HTML, its text extracted by trafilatura) or WET files, local or downloaded."""
 
     kind: Literal["warc"] = required("warc")
-    path: str | None = setting(None, "a file or glob; this or urls", identity=False)
+    path: str | None = setting(None, "a file or glob; this or urls", in_fingerprint=False)
     urls: Downloads | None = setting(None, "as for http; this or path")
 
     def __post_init__(self) -> None:

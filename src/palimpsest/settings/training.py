@@ -47,7 +47,7 @@ class Train(Settings):
         "stop",
         "at a loss or gradient that is not finite, or a spike: stop, or skip the batch and count it; after an edit, "
         "a stopped training resumes from its checkpoint",
-        identity=False,
+        in_fingerprint=False,
     )
     spike_nats: Annotated[float, Bound(gt=0)] | None = setting(
         3.0, "a loss more than so many nats above the median of the last 100 steps is a spike; null: off"
@@ -81,15 +81,17 @@ class Train(Settings):
         "steps between measurements of the cosine between the gradients of new and of replayed sequences; null: off",
     )
     loggers: tuple[Literal["tensorboard", "wandb"], ...] = setting(
-        (), "where the records of metrics.jsonl are sent too; tensorboard writes to logs/tensorboard", identity=False
+        (),
+        "where the records of metrics.jsonl are sent too; tensorboard writes to logs/tensorboard",
+        in_fingerprint=False,
     )
     checkpoint_interval: Positive = setting(
         1000,
         "steps between checkpoints; this, keep_checkpoints, loggers and on_bad_step can be edited during a training",
-        identity=False,
+        in_fingerprint=False,
     )
     keep_checkpoints: Positive = setting(
-        1, "number of latest checkpoints that a running training keeps", identity=False
+        1, "number of latest checkpoints that a running training keeps", in_fingerprint=False
     )
 
     def __post_init__(self) -> None:

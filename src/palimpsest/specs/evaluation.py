@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from palimpsest.codec import not_identity
+from palimpsest.codec import excluded_from_fingerprint
 from palimpsest.settings.params import Params
 
 # Of the stages that have no spec: they read the results alone.
@@ -38,7 +38,7 @@ class TaskSpec:
     """
 
     name: str
-    file: str | None = not_identity(default=None)
+    file: str | None = excluded_from_fingerprint(default=None)
     sample: str | None
     config: str
     data: Mapping[str, str]
@@ -53,7 +53,7 @@ class TasksSpec:
 
     tasks: tuple[TaskSpec, ...]
     samples: Mapping[str, str]
-    data_folder: str | None = not_identity(default=None)
+    data_folder: str | None = excluded_from_fingerprint(default=None)
     source: Literal["local", "hub"]
     limit: int | None
     batch_size: int

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from palimpsest.codec import not_identity
+from palimpsest.codec import excluded_from_fingerprint
 from palimpsest.settings.replay import Mer, ReplaySpec
 from palimpsest.settings.training import Train
 from palimpsest.specs.data import NewText, PastText
@@ -31,7 +31,7 @@ class FolderModel:
     """A pretrained causal LM in a folder. ``content``: hash of its weights, config and tokenizer."""
 
     kind: Literal["folder"] = "folder"
-    path: str = not_identity()
+    path: str = excluded_from_fingerprint()
     content: str
 
 
@@ -54,7 +54,7 @@ class InitSpec:
     model: ModelSpec
     context_length: int
     seed: int
-    data: str
+    data_fingerprint: str
     revision: int = TRAIN_REVISION
 
 
@@ -63,7 +63,8 @@ class TrainSpec:
     """One stage of training: ``stage`` (from 1) of ``stages``.
 
     ``new``: one language, or all of them where they are trained on jointly. ``past``: what earlier stages drew, in
-    order. ``languages``: those that the validation curves show. ``data``: language → identity of its token shards.
+    order. ``languages``: those that the validation curves show. ``mer``: the Reptile windows, of MER and of Reptile
+    without replay. ``data_fingerprints``: language → fingerprint of all that shapes its token shards.
     """
 
     stage: int
@@ -75,7 +76,7 @@ class TrainSpec:
     mer: Mer | None
     seed: int
     train: Train
-    data: Mapping[str, str]
+    data_fingerprints: Mapping[str, str]
     pool_revision: int | None
     revision: int = TRAIN_REVISION
 

@@ -65,7 +65,7 @@ def build_tokenizer(spec: TokenizerSpec, corpora: Mapping[str, Path], out: Path)
     write_manifest(
         out,
         stage="tokenizer",
-        params=codec.identity(spec),
+        params=codec.fingerprint_fields(spec),
         inputs={f"corpus/{language}": manifest for language, manifest in inputs.items()},
         files=[file, sizes_file],
         counts={

@@ -42,7 +42,7 @@ def build_tokens(spec: TokensSpec, corpus: Path, tokenizer: Path, out: Path, wor
     write_manifest(
         out,
         stage="tokens",
-        params=codec.identity(spec)
+        params=codec.fingerprint_fields(spec)
         | {"dtype": encoder.dtype, "end_of_text": encoder.end_of_text, "vocab_size": encoder.vocab_size},
         inputs={"corpus": corpus_manifest, "tokenizer": tokenizer_manifest},
         files=[file for shard in shards for file in shard_files(out / shard.name)],

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from palimpsest.artifact import file_digest, fingerprint
-from palimpsest.codec import identity
+from palimpsest.codec import fingerprint_fields
 from palimpsest.model.hf_checkpoint import copy_description
 from palimpsest.replay.stage_ledger import StageLedger
 from palimpsest.specs.training import TrainSpec
@@ -37,7 +37,7 @@ class TrainingIdentity:
         return self._fingerprint(replace(self.spec, train=replace(self.spec.train, processes=1, sharding="ddp")))
 
     def _fingerprint(self, spec: TrainSpec) -> str:
-        return fingerprint({"spec": identity(spec), "inputs": dict(self.input_digests)})
+        return fingerprint({"spec": fingerprint_fields(spec), "inputs": dict(self.input_digests)})
 
 
 def is_finished(out: Path, training: TrainingIdentity) -> bool:

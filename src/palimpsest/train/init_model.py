@@ -10,7 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from palimpsest.artifact import Manifest, read_manifest, write_manifest
-from palimpsest.codec import encode, identity
+from palimpsest.codec import encode, fingerprint_fields
 from palimpsest.errors import TrainingError
 from palimpsest.hub import Repository
 from palimpsest.model.flops import training_flops_per_token
@@ -42,7 +42,12 @@ def init_model(spec: InitSpec, tokenizer: Path, out: Path) -> Manifest:
     )
     files = save_model(model, out, tokenizer)
     return write_manifest(
-        out, stage="run", params=identity(spec), inputs={"tokenizer": manifest}, files=files, counts=encode(counts)
+        out,
+        stage="run",
+        params=fingerprint_fields(spec),
+        inputs={"tokenizer": manifest},
+        files=files,
+        counts=encode(counts),
     )
 
 

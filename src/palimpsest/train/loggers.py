@@ -14,7 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from palimpsest.codec import identity
+from palimpsest.codec import fingerprint_fields
 from palimpsest.errors import TrainingError
 from palimpsest.specs.training import TrainSpec
 from palimpsest.train.metrics import AlignmentRecord, MetricsRecord, StepRecord, ValidationRecord, encode_record
@@ -160,7 +160,7 @@ class WeightsAndBiases:
                 project=os.environ.get("WANDB_PROJECT", "palimpsest"),
                 id=training.fingerprint[:32],
                 name=training.lineage,
-                config=identity(training.spec),
+                config=fingerprint_fields(training.spec),
                 dir=str(_FOLDER),
                 resume="allow",
             )

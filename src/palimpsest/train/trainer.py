@@ -16,7 +16,7 @@ from typing import NoReturn
 import torch
 
 from palimpsest.artifact import Manifest, read_manifest, write_manifest
-from palimpsest.codec import encode, identity
+from palimpsest.codec import encode, fingerprint_fields
 from palimpsest.progress import Progress
 from palimpsest.specs.training import TrainSpec
 from palimpsest.train.checkpoint import STATE_FILE, SavedState
@@ -246,7 +246,7 @@ def _write_manifest(parts: TrainingParts, manifests: dict[str, Manifest]) -> Non
     write_manifest(
         parts.out,
         stage="run",
-        params=identity(parts.spec),
+        params=fingerprint_fields(parts.spec),
         inputs=manifests,
         files=files,
         counts=encode(parts.counts()),
