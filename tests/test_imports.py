@@ -16,6 +16,8 @@ ONLY_IN = {
     # Imported where a validator asks for a schema: settings themselves need no validator.
     "pydantic_core": {"settings"},
     "jinja2": {"report"},
+    "altair": {"report"},
+    "vl_convert": {"report"},
 }
 NO_TORCH = {
     "progress",

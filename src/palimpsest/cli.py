@@ -139,16 +139,16 @@ def _scaling(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from palimpsest.report.page import build
+    from palimpsest.report.build_report import build_report
 
-    build(options.eval_all, options.curves, options.corpora, options.out, options.alignment, options.scaling)
+    build_report(options.eval_all, options.curves, options.corpora, options.out, options.alignment, options.scaling)
 
 
 def _table(options: argparse.Namespace) -> None:
-    from palimpsest.artifact import read_json
-    from palimpsest.report.table import headline
+    from palimpsest.evaluate.results.eval_all import read_eval_all
+    from palimpsest.report.terminal_table import headline
 
-    sys.stdout.write(headline(read_json(options.eval_all)) + "\n")
+    sys.stdout.write(headline(read_eval_all(options.eval_all)) + "\n")
 
 
 def _check(options: argparse.Namespace) -> None:

@@ -6,7 +6,8 @@ import pytest
 from support.replay_cost import replay_costs
 
 from palimpsest.evaluate import power_law
-from palimpsest.report import growth, palette, scaling
+from palimpsest.evaluate.results.scaling_results import read_scaling_results
+from palimpsest.report.scaling_table import verdict
 
 
 @pytest.mark.parametrize(
@@ -19,7 +20,6 @@ def test_the_cheaper_of_replay_and_growth_is_named(
 ) -> None:
     monkeypatch.setattr(power_law, "RESAMPLES", 200)
     replay_costs(tmp_path, rates)
-    found = scaling.read(tmp_path / "scaling.json")
-    said = {row.reading.partition(".")[0] for row in growth.exchange(found, palette.styles(found.arms))}
+    said = {verdict(entry) for entry in read_scaling_results(tmp_path / "scaling.json").exchange}
     verdicts = "Growth does as much for less than replay", "Replay costs less than the growth that does as much"
     assert said == {verdicts[replay_is_cheaper]}

@@ -10,7 +10,7 @@ from palimpsest.codec import excluded_from_fingerprint
 from palimpsest.settings.params import Params
 
 # Of the stages that have no spec: they read the results alone.
-SCALING_REVISION, REPORT_REVISION = 3, 4
+SCALING_REVISION, REPORT_REVISION = 3, 5
 
 # Arm → seed → the path of its last checkpoint.
 FinalCheckpoints = Mapping[str, Mapping[str, str]]

@@ -2,64 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import altair as alt
 
-from markupsafe import Markup
+from palimpsest.evaluate.results.eval_all import EvalAll
+from palimpsest.evaluate.results.seed_mean import SeedMean
+from palimpsest.report import formatting
+from palimpsest.report.charts import chart
+from palimpsest.report.charts.chart import Chart, Row, Styles
 
-from palimpsest.report import figures
-from palimpsest.report.charts.svg import Scale, chart, element, line, rectangle, text
-from palimpsest.report.palette import Style
-from palimpsest.report.results import Arm, Quantity
-
-WIDTH, _LEFT, _RIGHT, _ROW, _TOP = 320.0, 82.0, 262.0, 24.0, 30.0
-
-
-def scale(arms: Sequence[Arm]) -> Scale:
-    """One scale for all panels; zero is always on it."""
-    values = [quantity for arm in arms for quantity in arm.forgetting.values()]
-    low = min([0.0] + [value.mean - (value.sd or 0) for value in values])
-    high = max([0.0] + [value.mean + (value.sd or 0) for value in values])
-    return Scale(low=low, high=high if high > low else low + 1, start=_LEFT + (44 if low < 0 else 0), end=_RIGHT)
+_WIDTH, _ROW, _NUMBER = 176, 24, 46  # pixels, the last of the number beside a bar
+_COLUMNS = ("language", "arm", "forgetting", "sd", "seeds")
 
 
-def draw(title: str, values: Mapping[str, Quantity], styles: Mapping[str, Style], across: Scale) -> Markup:
-    """A panel: ``values`` by arm, nats per token, positive = forgot."""
-    height = _TOP + len(values) * _ROW + 40
-    bottom = _TOP + len(values) * _ROW + 2
-    ticks = [
-        line(across(tick), _TOP - 4, across(tick), bottom, class_="grid")
-        + text(f"{tick:g}".replace("-", "−"), across(tick), bottom + 15, class_="tick middle")
-        for tick in across.ticks(4)
+def bars(base: alt.Chart, colour: alt.Color) -> alt.Chart:
+    """The bars as both the page and ``dvc plots`` draw them."""
+    x = alt.X("forgetting:Q").title("nats per token")
+    return base.mark_bar().encode(x=x, y=alt.Y("arm:N", sort=None).title(None), color=colour)
+
+
+def draw(results: EvalAll, styles: Styles) -> Chart | None:
+    """A panel for each earlier language, and one for their mean where there are several; None where there is none."""
+    arms = {name: arm for name, arm in results.arms.items() if arm.forgetting}
+    table = [
+        _row(formatting.language(language), name, arm.forgetting[language])
+        for language in results.forgettable
+        for name, arm in arms.items()
+        if language in arm.forgetting
     ]
-    bars = [
-        _bar(arm, value, styles[arm], across, _TOP + index * _ROW) for index, (arm, value) in enumerate(values.items())
-    ]
-    zero = line(across(0), _TOP - 6, across(0), bottom, class_="zero")
-    unit = text("nats per token", (_LEFT + _RIGHT) / 2, bottom + 32, class_="axis middle")
-    said = figures.listing([f"{arm} {figures.signed(value.mean)}" for arm, value in values.items()])
-    return chart(
-        WIDTH, height, f"{title}: {said}", text(title, _LEFT, 14, class_="panel-title"), *ticks, *bars, zero, unit
+    if len(results.forgettable) > 1:
+        means = {name: arm.mean_forgetting or 0.0 for name, arm in arms.items()}
+        table += [
+            _row("Mean of these languages", name, SeedMean(mean=mean, sd=None, n=1)) for name, mean in means.items()
+        ]
+    if not table:
+        return None
+    panels = list(dict.fromkeys(row["language"] for row in table))
+    return Chart(
+        name="forgetting",
+        description="; ".join(f"{row['language']}: {row['arm']} {row['label']}" for row in table),
+        spec=chart.spec(chart.facets(_layers(table, styles), "language", panels, _WIDTH, len(arms) * _ROW)),
+        table=table,
+        columns=_COLUMNS,
+        width=_WIDTH,
+        axis=84,
     )
 
 
-def _bar(arm: str, value: Quantity, style: Style, across: Scale, y: float) -> Markup:
-    middle = y + _ROW / 2
-    left, right = sorted((across(0), across(value.mean)))
-    parts = [
-        text(figures.shorten(arm, 11), _LEFT - 8, middle + 4, class_="tick end arm-name"),
-        rectangle(left, y + 4, right - left, _ROW - 8, class_="bar", style=f"--c:{style.colour}"),
+def _row(language: str, arm: str, value: SeedMean) -> Row:
+    low, high = value.mean - (value.sd or 0), value.mean + (value.sd or 0)
+    return {
+        "language": language, "arm": arm, "forgetting": value.mean, "sd": value.sd, "seeds": value.n,
+        "low": low, "high": high, "edge": min(low, 0) if value.mean < 0 else max(high, 0),
+        "label": formatting.signed(value.mean),
+    }  # fmt: skip
+
+
+def _layers(table: list[Row], styles: Styles) -> list[alt.Chart]:
+    low, high = min([0.0, *(row["edge"] for row in table)]), max([0.0, *(row["edge"] for row in table)])
+    pad = _NUMBER * ((high - low) or 1) / (_WIDTH - _NUMBER * (1 + (low < 0)))
+    bar = bars(chart.shown(), chart.colour(styles)).encode(tooltip=chart.told(table, _COLUMNS))
+    bar.encoding.x.scale = alt.Scale(domain=[low - pad if low < 0 else 0, high + pad], nice=False)
+    bar.encoding.x.axis = alt.Axis(tickCount=4)
+    bar.encoding.y.axis = alt.Axis(labelLimit=80, labelColor=chart.TEXT)
+    y = alt.Y("arm:N", sort=None)
+    whisker = chart.shown().transform_filter("isValid(datum.sd)").mark_rule(strokeWidth=1.2)
+    number = chart.shown().encode(x="edge:Q", y=y, text="label:N")
+    return [
+        bar,
+        whisker.encode(x="low:Q", x2="high:Q", y=y),
+        number.transform_filter("datum.forgetting >= 0").mark_text(align="left", dx=5),
+        number.transform_filter("datum.forgetting < 0").mark_text(align="right", dx=-5),
+        chart.zero_line("x"),
     ]
-    low, high = left, right
-    if value.sd:
-        low, high = min(left, across(value.mean - value.sd)), max(right, across(value.mean + value.sd))
-        parts.append(
-            line(across(value.mean - value.sd), middle, across(value.mean + value.sd), middle, class_="whisker")
-        )
-    if value.mean < 0:
-        parts.append(text(figures.signed(value.mean), low - 5, middle + 4, class_="value end"))
-    else:
-        parts.append(text(figures.signed(value.mean), high + 5, middle + 4, class_="value"))
-    seeds = f" {figures.spread(value)} over {value.n} seeds" if value.sd is not None else ""
-    return element(
-        "g", *parts, data_arm=style.key, data_tip=f"{arm}: {figures.signed(value.mean)}{seeds} nats per token"
-    )
