@@ -1,7 +1,7 @@
-"""Speed and memory, each measured beside a peer or the physical limit in one run: ``python -m benchmarks.NAME``.
+"""Speed and memory, each compared with a peer or a physical limit in one run: ``python -m benchmarks.NAME``.
 
-A benchmark prints its measurements and, as its last line, one JSON object: ``name``, ``peer`` (what it is measured
-against), ``n`` (how often) and ``ratios`` (a number by name). Machines are noisy: quote ratios, never seconds.
+A benchmark prints its measurements and, as its last line, one JSON object: ``name``, ``peer`` (what it is compared
+with), ``n`` (number of repetitions) and ``ratios`` (name → number). Machines are noisy: quote ratios, never seconds.
 """
 
 import json

@@ -1,11 +1,11 @@
-"""What measuring the alignment of gradients adds to training: its time over the steps that it is spread over.
+"""The cost of measuring gradient alignment, spread over the steps between two measurements.
 
-Trainings by the command line, each in a process of its own, in turns: with a measurement at every step and without, of
-replay alone, and of MER with windows of one step, so that each step also measures before and after an interpolation.
-The time of a step is that between the ends of two optimiser steps; ratios are medians over the turns. At the default
-interval i, ``step_time_ratio`` is 1 + (ratio - 1) / i. With MER one window in each max(k, i) steps is measured too:
-``mer_step_time_ratio`` adds what that costs, over max(k, i), at the default k; ``mer_step_time_ratio_k500`` at the
-paper's.
+Trainings through the command line, each in its own process, alternating: with a measurement at every step and without,
+for replay alone, and for MER with windows of one step, so that each step also measures before and after an
+interpolation. The time of a step is that between the ends of two optimiser steps; ratios are medians over the rounds.
+At the default interval i, ``step_time_ratio`` is 1 + (ratio - 1) / i. With MER, one window in every max(k, i) steps is
+measured too: ``mer_step_time_ratio`` adds its cost over max(k, i) steps at the default k, ``mer_step_time_ratio_k500``
+at the paper's k.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def _turn(folder: Path, number: int, options: argparse.Namespace) -> dict[str, float]:
-    """Seconds a step by side, in an order that turns with ``number``."""
+    """Side → seconds per step, in an order that alternates with ``number``."""
     tokens = {language: folder / language for language in LANGUAGES}
     for token_path in tokens.values():
         if not token_path.exists():

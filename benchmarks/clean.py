@@ -1,9 +1,9 @@
-"""Quality filters beside datatrove's executor with the same filters: documents a second from JSON Lines to JSON Lines.
+"""Quality filters against datatrove's executor with the same filters: documents per second, JSON Lines to JSON Lines.
 
-The rules and their settings are equal, and one process runs on each side, of three turns the fastest. Two ratios:
-datatrove is given our word splitter (``docs_per_s_over_datatrove``), so that the filters are compared, and it uses its
-own, spaCy's (``docs_per_s_over_datatrove_own_words``), as it does by default. Languages are not identified and
-documents not deduplicated on either side; ours also normalises each text and computes its content key.
+Rules and settings are equal, one process runs on each side, and the fastest of three runs counts. Two ratios: datatrove
+with our word splitter (``docs_per_s_over_datatrove``), which compares the filters alone, and with its own, spaCy's, as
+by default (``docs_per_s_over_datatrove_own_words``). Neither side identifies languages or removes duplicates; ours also
+normalises each text and computes its content key.
 """
 
 import json
@@ -36,7 +36,7 @@ Run = Callable[[Path, Path], int]
 
 
 def main() -> None:
-    """Print the figures of each language and of all."""
+    """Print the measurements of each language and of all."""
     options = arguments(__doc__, documents=120).parse_args()
     logger.remove()
     seconds, count = np.zeros(3), 0
@@ -86,7 +86,7 @@ def _filters(language: str, splitter: WordTokenizer) -> list[Any]:
 
 
 def _timed(runs: list[Run], texts: list[str]) -> tuple[list[float], list[int]]:
-    """Seconds of the fastest of three turns of each run, and the documents that it kept."""
+    """Seconds of the fastest of three rounds of each run, and the documents that it kept."""
     with tempfile.TemporaryDirectory() as folder:
         for name, part in (("few", texts[:5]), ("all", texts)):
             lines = [json.dumps({"id": str(number), "text": text}) + "\n" for number, text in enumerate(part)]

@@ -1,13 +1,13 @@
-"""Near-duplicates beside datatrove's four MinHash stages: documents a second, and both against the truth.
+"""Near-duplicate removal against datatrove's four MinHash stages: documents per second, recall and precision of both.
 
 Same bands, rows and shingle size, one process each, documents in memory, files in a temporary folder. Documents are
-pieces of real text with planted copies: near ones, of which a few words were changed, and distant ones, of which many
-were. The truth is exact: all pairs of a language by their Jaccard similarity, with shingles that neither side made.
+pieces of real text with planted copies: near ones, with a few words changed, and distant ones, with many changed. The
+ground truth is exact: all pairs of a language by Jaccard similarity, on shingles computed independently of both sides.
 
-Three runs each, of which the fastest counts, after one on two documents that imports, and loads or compiles our machine
-code, which stays on disk. Two ratios: datatrove is given the cheapest splitter that makes our units, white space (it
-removes punctuation before), characters for Japanese (``docs_per_s_over_datatrove``), and it uses its own, spaCy's
-(``docs_per_s_over_datatrove_own_words``), as it does by default. Recall and precision are those of the first two.
+The fastest of three runs counts, after a first run on two documents that imports libraries and loads or compiles our
+machine code, which is cached on disk. Two ratios: datatrove with the cheapest splitter that makes our units, white
+space (it removes punctuation before), characters for Japanese (``docs_per_s_over_datatrove``), and with its own,
+spaCy's, as by default (``docs_per_s_over_datatrove_own_words``). Recall and precision are those of the first two.
 """
 
 import random
@@ -34,7 +34,7 @@ from palimpsest.corpus.languages import UNSPACED
 from palimpsest.settings.cleaning import Minhash
 
 _NGRAM, _BANDS, _ROWS = 5, 14, 8
-# Of pairs at 0.85 all but 1 % are found, of those at 0.4 less than 1 %. In between, chance decides on both sides.
+# Of pairs at 0.85 all but 1 % are found, of those at 0.4 less than 1 %. In between, both sides decide at random.
 _THRESHOLD = 0.8
 _NEAR, _DISTANT = (0.003, 0.01), (0.15, 0.3)
 Find = Callable[[list[str], str, Path], set[int]]
@@ -66,7 +66,7 @@ class UnitSplitter(WordTokenizer):
 
 
 def main() -> None:
-    """Print the figures of each language and of all."""
+    """Print the measurements of each language and of all."""
     options = arguments(__doc__, documents=400).parse_args()
     logger.disable("datatrove")
     seconds, scores, planted, count = np.zeros(3), [Score(), Score()], 0, 0
@@ -126,7 +126,7 @@ def _clusters(sets: list[frozenset[tuple[str, ...]]]) -> list[int]:
 
 
 def _score(clusters: list[int], copies: list[tuple[int, int]], removed: set[int]) -> Score:
-    """All but one of each cluster are duplicates, whichever: we keep the first, datatrove any."""
+    """All but one of each cluster are duplicates; we keep the first, datatrove any."""
     sizes = np.bincount(clusters, minlength=len(clusters))
     lost = np.bincount([clusters[at] for at in removed], minlength=len(clusters))
     duplicates = np.maximum(sizes - 1, 0)

@@ -1,9 +1,9 @@
-"""On a CUDA GPU: MFU of the paper's presets, and what replay and MER add to a step: a table for docs/performance.md.
+"""On a CUDA GPU: MFU of the paper's presets, and the cost of replay, MER and FSDP2: a table for docs/performance.md.
 
-Every figure is of the training command itself, as a user runs it, from the times between the ends of optimiser steps.
-MFU counts the FLOPs of model/flops.py over the dense bf16 peak. Replay: steps with α = 0.25 over steps with α = 0.
-MER: 1 + (steps with k = 1 - steps without) / (500 · steps without), since an interpolation every 500 steps is below the
-noise. FSDP2: steps with the weights spread over one rank over steps without. Text is noise, with the Llama-3
+All numbers come from the training command as a user runs it, from the times between the ends of optimiser steps. MFU
+divides the FLOPs of model/flops.py by the dense bf16 peak. Replay: steps with α = 0.25 over steps with α = 0. MER:
+1 + (steps with k = 1 - steps without) / (500 · steps without), since an interpolation every 500 steps is below the
+noise. FSDP2: steps with the weights sharded over one rank over steps without. The text is noise, with the Llama-3
 vocabulary, at a context of 2048. Before the table: the error of Reptile under bf16 against float64 on the GPU.
 """
 
@@ -88,7 +88,7 @@ def _measure(preset: str, peak: float, options: Any) -> dict[str, float]:
 
 
 def _reptile_ulps() -> float:
-    """The largest distance of an interpolated weight from what float64 gives, after a step under bf16 autocast."""
+    """The largest error of an interpolated weight against float64, after a step under bf16 autocast."""
     torch.manual_seed(0)
     layer = torch.nn.Linear(1024, 1024, device="cuda")
     weights = list(layer.parameters())
@@ -109,7 +109,7 @@ def _reptile_ulps() -> float:
 
 
 def _seconds(folder: Path, arm: str, preset: str, tokens: dict[str, Path], options: Any, prelude: str = "") -> float:
-    """Of a step of the second stage of an arm."""
+    """Seconds of a step of the second stage of an arm."""
     train = {
         "steps": options.steps + _WARM, "batch_size": options.batch_size, "context_length": CONTEXT,
         "eval_interval": 10_000, "checkpoint_interval": 10_000, **options.train,

@@ -1,10 +1,9 @@
-"""The loader beside the demand of a GPU: tokens a second of whole batches over what one H200 would train on.
+"""The data loader against the demand of a GPU: tokens per second of whole batches over what one H200 would train on.
 
-The need is arithmetic: 989 TFLOP/s (bf16, dense) at 50 % MFU over the training FLOPs of a token of the 560M preset with
-the Llama-3 vocabulary at a context of 2048 (model/flops.py). The batches are those of a second stage, 25 % replayed,
-4096 sequences each, int32 shards, read one after another from files in a temporary folder that the page cache can hold;
-``cold`` is the same after the kernel was asked to drop their pages before every batch, so it measures the disk. One
-thread.
+The demand is arithmetic: 989 TFLOP/s (bf16, dense) at 50 % MFU over the training FLOPs of a token of the 560M preset
+with the Llama-3 vocabulary at a context of 2048 (model/flops.py). The batches are those of a second stage, 25 %
+replayed, 4096 sequences each, from int32 shards in a temporary folder that fits in the page cache. For ``cold``, the
+pages are evicted before every batch (fadvise), so that it measures the disk. One thread.
 """
 
 import argparse

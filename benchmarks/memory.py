@@ -1,7 +1,7 @@
-"""Peak memory of the data stages (raw to tokens) on ten times as much distinct text, over that on the smaller one.
+"""Peak memory of the data stages (raw to tokens) on ten times as much distinct text, over that on the smaller corpus.
 
-The text is that of the sample corpus, generated on the fly. Every stage runs in processes of its own, as in
-the workflow, and the peak is the largest resident set of any of them, as the kernel counted it.
+The text is the sample corpus, generated on the fly. Every stage runs in its own processes, as in the workflow, and the
+peak is the largest resident set of any of them, as the kernel reports it.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from palimpsest.experiment import build_specs
 from palimpsest.experiment.inventory import Inventory
 from palimpsest.params import Params, load
 
-# Runs the command line and prints the peak of this process or, where larger, of one that it started.
+# Runs the command line and prints the peak of this process or of the largest that it started.
 _RUN = """
 import resource, sys
 from palimpsest.cli import main

@@ -1,6 +1,7 @@
-"""What Reptile adds to training: the time of an interpolation over k steps, and the anchor's bytes over the weights'.
+"""The cost of Reptile: the time of an interpolation over k steps, and the anchor's bytes over the weights'.
 
-Measured apart and put together, 1 + interpolation / (k · step), since the whole is below the noise of a step.
+The two times are measured separately and combined as 1 + interpolation / (k · step), since the difference of whole
+trainings is below the noise of a step.
 """
 
 import argparse
@@ -20,7 +21,7 @@ _INTERVAL, _CONTEXT, _BATCH, _VOCABULARY = 500, 256, 16, 4096
 
 
 def main() -> None:
-    """Print the figures for a preset on this machine's CPU."""
+    """Print the measurements for a preset on this machine's CPU."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--preset", default="tiny")
     parser.add_argument("--repeats", type=int, default=7)

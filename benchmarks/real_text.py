@@ -1,4 +1,4 @@
-"""What the corpus stage's benchmarks share: their options, real text in pieces, and datatrove's own word splitters."""
+"""Shared by the benchmarks of the corpus stage: options, real text in pieces, and datatrove's own word splitters."""
 
 import argparse
 import io

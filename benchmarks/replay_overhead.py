@@ -1,10 +1,10 @@
-"""What replay adds to a step: a training with α = 0.25 over one with α = 0, step by step in turns, from a cold disk.
+"""The cost of replay in a step: a training with α = 0.25 over one with α = 0, steps alternating, from a cold disk.
 
-Same model, batch and amount of data; a step reads its batch, then computes. Before each, the kernel is asked to drop
-the shards' pages. Nothing is prefetched, so that this is an upper bound. ``step_time_ratio`` is the median over pairs
-of steps, with its 95 % interval by bootstrap (``_low``, ``_high``). What is computed is the same on both sides, and its
-noise hides what is looked for: ``step_time_ratio_by_parts`` takes the same, median, computation for both, and adds to
-it the median time to read each one's batch.
+Same model, batch and amount of data; a step reads its batch, then computes. Before each, the shards' pages are evicted
+from the page cache. Nothing is prefetched, so this is an upper bound. ``step_time_ratio`` is the median over pairs of
+steps, with its 95 % interval by bootstrap (``_low``, ``_high``). Both sides compute the same, and the noise of that
+hides the difference: ``step_time_ratio_by_parts`` adds the median time to read each side's batch to one median time of
+computation.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
         taken = []
         for step in range(options.repeats + 2):
             pair = {}
-            for side in (0, 1) if step % 2 else (1, 0):  # so that neither is always the second
+            for side in (0, 1) if step % 2 else (1, 0):  # so that neither side is always second
                 drop(folder)
                 pair[side] = training.step(sides[side], step)
             taken.append((pair[0], pair[1]))

@@ -1,8 +1,8 @@
-"""Resuming beside starting: seconds from the start of the process to the end of its first optimiser step.
+"""Resuming against starting: seconds from the start of the process to the end of its first optimiser step.
 
-The data are virtual: 10^11 tokens a language in sparse files of 10^9, as many as the paper's stages have, so that
-whatever a start did for each sequence or each step gone by would show. The resumed run stands in the middle of its
-stage. Fresh and resumed runs take turns; the ratio is that of the medians.
+The data are virtual: 10^11 tokens a language in sparse files of 10^9, as many as the paper's stages have, so that any
+cost per sequence or per finished step would show. The resumed run is in the middle of its stage. Fresh and resumed runs
+alternate; the ratio is that of the medians.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from palimpsest.tokens.megatron import MAGIC, VERSION, ShardWriter, shard_files
 _TOKENS, _SHARD, _VOCABULARY = 10**11, 10**9, 4096
 _BATCH, _CONTEXT = 2, 2048
 
-# Trains by the command line until a step is done and, where asked, a checkpoint is there; tells when the step was done.
+# Trains through the command line until a step is done and, on request, a checkpoint exists; prints when the step ended.
 _RUN = """
 import os, sys, time
 from pathlib import Path
@@ -79,7 +79,7 @@ def _prepare(folder: Path, preset: str) -> list[str]:
 
 
 def _virtual(folder: Path) -> Path:
-    """A tokens folder of zeros that take no room on the disk."""
+    """A tokens folder of zeros, as sparse files."""
     folder.mkdir()
     one_document = struct.pack("<9sQBQQiqqq", MAGIC, VERSION, 4, 1, 2, _SHARD, 0, 0, 1)
     for number in range(_TOKENS // _SHARD):
@@ -93,7 +93,7 @@ def _virtual(folder: Path) -> Path:
 
 
 def _move_to_the_middle(folder: Path) -> None:
-    """Every step costs the same to come back to, so that any will do; this one is far from both ends."""
+    """Resuming costs the same at every step; this one is far from both ends."""
     (state,) = folder.glob("checkpoint-*/state.json")
     middle = _TOKENS // _CONTEXT // _BATCH // 2
     write_json(state, read_json(state) | {"step": middle})

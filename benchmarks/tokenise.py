@@ -1,7 +1,7 @@
-"""The tokens stage beside its engine: shards read, encoded and written, over ``encode_batch_fast`` on text in memory.
+"""The tokens stage against its engine: shards read, encoded and written, over ``encode_batch_fast`` on text in memory.
 
 Same text, tokenizer and cores, alternating. The folder of text (``--text``, else ``PALIMPSEST_TEXT``) has .jsonl.zst
-files, in itself or in train/; the documents become a corpus as they are, without cleaning.
+files, in itself or in train/; the documents become a corpus without cleaning.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from palimpsest.tokens.build_tokens import build_tokens
 from palimpsest.tokens.corpus_reader import read_texts
 
 _LANGUAGE, _SOURCE = "text", "given"
-_SHARDS_PER_CORE = 4  # so that the last shard of one core keeps the others waiting for little
+_SHARDS_PER_CORE = 4  # so that the other cores wait little for the last shard
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def _share(file: Path, budget: float) -> Iterator[str]:
-    """The first documents of a file, of about ``budget`` bytes; the last may reach beyond."""
+    """The first documents of a file, of about ``budget`` bytes; the last may exceed it."""
     size = 0
     for text in read_texts(file):
         if size >= budget:
@@ -74,7 +74,7 @@ def _share(file: Path, budget: float) -> Iterator[str]:
 def _works(
     folder: Path, documents: list[str], vocabulary: int, cores: int
 ) -> tuple[Callable[[], object], Callable[[], object]]:
-    """What is measured: the stage, and its peer. Each encodes all documents once."""
+    """The stage, and its peer; each encodes all documents once."""
     corpus, trained = folder / "corpus", folder / "tokenizer"
     _write(corpus, documents, cores * _SHARDS_PER_CORE)
     settings = TokenizerSettings(vocab_size=vocabulary, sample_mb=8)

@@ -1,12 +1,12 @@
-"""A training step beside Hugging Face's Trainer, and its FLOP/s beside the best sgemm, on the CPU.
+"""A training step against Hugging Face's Trainer, and its FLOP/s against the best sgemm, on the CPU.
 
 Both sides train the same model from the same weights on sequences of the same length with fused AdamW, clipping and a
-cosine, in fp32, each in a process of its own with the same number of threads, in turns. The time of a step is that
-between the ends of two optimiser steps, whatever a loop does there: reading, logging and the schedule are in it, start
-and end are not. Tokens/s are of a run's median step. Products of square matrices are timed before and after each of our
-runs, and the best is the peak; beside it stands the median step of the run, and the fastest, since on a shared machine
-a median says much about the neighbours. Ratios are medians over the turns. FLOPs are those of palimpsest.model.flops.
-The ratio over the Trainer is that of the worse preset.
+cosine, in fp32, each in its own process with the same number of threads, alternating. The time of a step is that
+between the ends of two optimiser steps, which includes reading, logging and the schedule, and excludes start and end.
+Tokens/s are of a run's median step. Products of square matrices are timed before and after each of our runs; the best
+is the peak. It is compared with the median and with the fastest step of the run, since on a shared machine the median
+depends on the neighbours. Ratios are medians over the rounds. FLOPs are those of palimpsest.model.flops. The ratio over
+the Trainer is that of the worse preset.
 """
 
 import argparse
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def _turns(folder: Path, preset: str, options: Any) -> list[tuple[float, float, float, float, float]]:
-    """Of each turn: our tokens/s, the Trainer's; the FLOP/s of our median step, our fastest, and the best product."""
+    """For each round: our tokens/s, the Trainer's; the FLOP/s of our median step, our fastest, and the best product."""
     vocabulary = _VOCABULARY[preset]
     train = {
         "steps": options.steps + _WARM, "batch_size": options.batch_size, "context_length": _CONTEXT,

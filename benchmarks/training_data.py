@@ -92,7 +92,7 @@ def tokenizer(folder: Path, vocabulary: int) -> Path:
 
 
 def drop(folder: Path) -> None:
-    """Ask the kernel to forget the pages of the shards."""
+    """Evict the shards from the page cache."""
     for path in folder.rglob("*.bin"):
         with path.open("rb") as file:
             os.fsync(file.fileno())
@@ -123,14 +123,13 @@ def prepare(folder: Path, stage: Lineage, tokens: dict[str, Path], vocabulary: i
     return arguments
 
 
-# What goes before a program that adds the end of every optimiser step to ``ends``, whatever it does between, and prints
-# them.
+# Code before a program that appends the end time of every optimiser step to ``ends`` and prints them.
 PRELUDE = """
 import json, sys, time
 import torch
 ends = []
 """
-# Trains by the command line.
+# Trains through the command line.
 OURS = """
 from palimpsest.cli import main
 from palimpsest.train.optimizer import AdamW

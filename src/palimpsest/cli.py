@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{label}error: {error}\n")
         return 1
     except OSError as error:
-        if error.strerror is None:  # not of the system: a fault of ours, or a library's, to be seen whole
+        if error.strerror is None:  # not from the system: a bug of ours or of a library, which needs its traceback
             raise
         sys.stderr.write(f"{label}error: {error.filename or 'writing or reading'}: {error.strerror}\n")
         return 1
@@ -226,7 +226,7 @@ def _parser() -> argparse.ArgumentParser:
     command = stage("tasks", _tasks, "a checkpoint's scores on zero-shot tasks")
     folder(command, "parent", "out")
     folder(command, "raw", required=False, nargs="*", default=[])
-    stage("gather", _gather, "write results/eval_all.json and the tables beside it")
+    stage("gather", _gather, "write results/eval_all.json and the tables")
     stage("sweep", _sweep, "write results/sweep.json")
     command = stage("scaling", _scaling, "fit scaling laws to results/sweep.json", spec=False)
     folder(command, "sweep", "out")

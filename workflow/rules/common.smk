@@ -64,21 +64,21 @@ def each_checkpoint(pattern, *experiments):
 
 
 def lineage_of(wildcards):
-    """The lineage that a path stands for; one that the params do not ask for (any more) cannot be made."""
+    """The lineage of a path; raises for one that is not among the lineages of the params."""
     if wildcards.lineage not in EXPERIMENT.lineages:
         raise WorkflowError(
-            f"runs/{wildcards.lineage}: params.yaml asks for no such lineage"
+            f"runs/{wildcards.lineage}: not a lineage of these params"
         )
     return EXPERIMENT.lineages[wildcards.lineage]
 
 
 def processes_of(wildcards):
-    """How many processes share a training."""
+    """Number of processes that share a training."""
     return lineage_of(wildcards).training.train.processes
 
 
 def memory(estimate, manifest, *settings):
-    """MB that a job takes which reads the model of a manifest; Snakemake asks again when there is one."""
+    """Memory in MB of a job that reads the model of a manifest; Snakemake evaluates it again once that exists."""
     try:
         return estimate(Path(manifest).parent, GPU > 0, *settings)
     except PalimpsestError as error:

@@ -22,7 +22,7 @@ _LEVEL = 3
 class ShardWriter:
     """Writes JSON lines into ``prefix``-00000.jsonl.zst …, and starts a new shard after ``shard_bytes`` of text.
 
-    ``paths`` and ``statistics`` tell what was written.
+    ``paths`` and ``statistics`` describe what was written.
     """
 
     def __init__(self, prefix: Path, shard_bytes: int) -> None:

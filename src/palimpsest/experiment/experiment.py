@@ -1,4 +1,4 @@
-"""Everything that a params file asks for, resolved: what the Snakefile knows."""
+"""A params file resolved into specs and lineages: all that the Snakefile needs."""
 
 from __future__ import annotations
 

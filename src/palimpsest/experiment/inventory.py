@@ -37,7 +37,7 @@ def take_inventory(params: Params, language: str, cache: Path) -> Inventory:
 
 
 def local_files(source: AnySource) -> str | None:
-    """The glob of a source that lies on this machine."""
+    """The glob of a source on this machine."""
     if path := getattr(source, "path", None):
         return expand(path)
     return f"{source.folder}/{source.files}" if isinstance(source, HfSource) and source.folder else None

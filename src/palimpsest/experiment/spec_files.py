@@ -16,8 +16,8 @@ _DIGITS = 16
 def write_spec(stage: str, spec: Any, folder: Path) -> str:
     """Write ``folder``/{name}.json unless it exists with these contents; returns its name, {stage}-{hash}.
 
-    The hash is the spec's fingerprint, which a rule lists among its params: an option excluded from it, such
-    as the interval of checkpoints, changes the file and not its name. The file appears whole; it is not fsynced, since
+    The hash is the spec's fingerprint, which a rule lists among its params: an option excluded from it, such as the
+    interval of checkpoints, changes the file and not its name. The file is written atomically and not fsynced, since
     it is written again whenever the params are read.
     """
     name = f"{stage}-{fingerprint(fingerprint_fields(spec))[:_DIGITS]}"

@@ -1,7 +1,7 @@
 """The output layer and its loss, a few hundred tokens at a time, so that the logits of a batch are never held.
 
 With a vocabulary of 128,256 the fp32 logits of 8,192 tokens are 4.2 GB, and their gradient as much again. Here the
-logits of a chunk become its gradient while they lie in the cache, and both products with it are done at once.
+logits of a chunk become its gradient while they are in the cache, and both products with it are done at once.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from palimpsest.model.chunked_cross_entropy import chunked_cross_entropy
 from palimpsest.model.llama import Llama
 from palimpsest.model.llama_config import LlamaConfig, read_llama_config
 
-# What lies beside model.safetensors.
+# The files beside model.safetensors.
 DESCRIPTION = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 # Architectures whose logits are the last hidden states times lm_head, and nothing else.
 _PLAIN_HEAD = {"llama", "mistral", "qwen2", "qwen3"}
@@ -130,7 +130,7 @@ def save_model(model: Any, folder: Path, tokenizer: Path) -> list[Path]:
 
 
 def copy_description(parent: Path, folder: Path) -> list[Path]:
-    """Copy what lies beside the weights of a checkpoint that ``save_model`` wrote: training changes none of it."""
+    """Copy the files beside the weights of a checkpoint that ``save_model`` wrote; training changes none of them."""
     files = [Path(shutil.copyfile(parent / name, folder / name)) for name in DESCRIPTION]
     for path in files:
         sync(path)

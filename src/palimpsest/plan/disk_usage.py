@@ -114,7 +114,7 @@ def _is_copied(source: Source) -> bool:
 
 
 def _source_bytes(source: Source) -> int | None:
-    """Bytes of plain text in a source; None where only reading it would tell."""
+    """Bytes of plain text in a source; None where it is unknown before reading it."""
     found: int | None = None
     if isinstance(source, SampleSource):
         found = source.documents * _SAMPLE_DOCUMENT

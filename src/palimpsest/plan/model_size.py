@@ -88,7 +88,7 @@ def _pretrained_size(config_file: Path) -> tuple[Any, int, int]:
 
 
 def find_vocabulary_size(params: Params, is_set: bool) -> tuple[int, str]:
-    """Entries of the tokenizer, and the params key that tells them; an existing tokenizer is read.
+    """Entries of the tokenizer, and the params key that sets them; an existing tokenizer is read.
 
     ``is_set``: whether the file sets tokenizer.vocab_size. Raises PlanError where it does not, and the tokenizer is not
     on this machine yet.

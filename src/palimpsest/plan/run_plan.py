@@ -18,7 +18,7 @@ _JSON_KEYS = {"source": "from", "gpus": "cards", "gpu_hours": "card_hours"}
 
 @dataclass(frozen=True, kw_only=True)
 class Vocabulary:
-    """Entries of the tokenizer, and the params key that tells them."""
+    """Entries of the tokenizer, and the params key that sets them."""
 
     entries: int
     source: str

@@ -80,7 +80,7 @@ def _decompress(body: bytes, encoding: str) -> bytes:
         raise Rejected("bad_page", f"Content-Encoding: {encoding}")
     if encoding != "deflate" and not body.startswith(b"\x1f\x8b"):
         return body
-    # 47: gzip or zlib, told by the header; -15: the raw deflate that some servers send.
+    # 47: gzip or zlib, by the header; -15: the raw deflate that some servers send.
     for window in (47, -15):
         decoder = zlib.decompressobj(window)
         try:
