@@ -15,15 +15,15 @@ from palimpsest.replay.pool_plan import open_pool
 from palimpsest.replay.reservoir import retained
 from palimpsest.replay.samplers import (
     BalancedSampler,
-    OrderPrefix,
+    GrowingPoolSampler,
     ReservoirSampler,
     Sampler,
-    SeenSampler,
     SequenceOrder,
-    UniformSampler,
-    new_sequences,
+    ShuffledSampler,
+    TrainingSubset,
+    new_text_sampler,
 )
-from palimpsest.replay.schedule import Schedule
+from palimpsest.replay.schedule import ReplaySchedule
 from palimpsest.settings.replay import Accounting, ReplayShare, ReplaySpec, Scope
 from palimpsest.specs.data import NewText, PastText, PoolSpec
 from palimpsest.specs.training import TrainSpec
@@ -35,12 +35,12 @@ Folders = dict[str, Path]
 Texts = dict[str, Sequences]
 
 
-def prefix(language: str, sequences: int, used: int, seed: int = 0) -> OrderPrefix:
-    return OrderPrefix(SequenceOrder(language, sequences, seed), used)
+def subset(language: str, sequences: int, used: int, seed: int = 0) -> TrainingSubset:
+    return TrainingSubset(SequenceOrder(language, sequences, seed), used)
 
 
-def prefixes() -> list[OrderPrefix]:
-    return [prefix("en", 90, 60), prefix("fr", 40, 40), prefix("de", 500, 20)]
+def subsets() -> list[TrainingSubset]:
+    return [subset("en", 90, 60), subset("fr", 40, 40), subset("de", 500, 20)]
 
 
 def draws(source: Sampler, count: int) -> list[tuple[int, int]]:
@@ -48,34 +48,34 @@ def draws(source: Sampler, count: int) -> list[tuple[int, int]]:
     return list(zip(which.tolist(), sequences.tolist(), strict=True))
 
 
-def test_past_pool_holds_exactly_what_was_trained_on_and_repeats_nothing_before_all_is_drawn() -> None:
+def test_past_pool_is_exactly_what_was_trained_on_and_repeats_nothing_within_an_epoch() -> None:
     trained = {
         (index, sequence)
-        for index, part in enumerate(prefixes())
+        for index, part in enumerate(subsets())
         for sequence in part.order(np.arange(part.used)).tolist()
     }
-    drawn = draws(UniformSampler(prefixes(), 5), 360)
+    drawn = draws(ShuffledSampler(subsets(), 5), 360)
     for epoch in range(3):
         assert sorted(drawn[120 * epoch : 120 * (epoch + 1)]) == sorted(trained)
     assert drawn[:120] != drawn[120:240]
 
 
-def test_past_draws_are_uniform_as_those_of_a_brute_force_reservoir() -> None:
+def test_past_draws_are_as_uniform_as_those_of_a_brute_force_reservoir() -> None:
     """How often each sequence is among the first 30 draws: ours and a reservoir's (algorithm R) are both flat."""
     size, wanted, runs = 120, 30, 1500
     ours, reservoir = np.zeros(size), np.zeros(size)
     starts = np.cumsum([0, 60, 40, 20])
     for seed in range(runs):
-        mixture = UniformSampler(prefixes(), seed)
-        inverse = [np.argsort(part.order(np.arange(part.order.sequences))) for part in mixture.prefixes]
-        for which, sequence in draws(mixture, wanted):
+        sampler = ShuffledSampler(subsets(), seed)
+        inverse = [np.argsort(part.order(np.arange(part.order.sequences))) for part in sampler.subsets]
+        for which, sequence in draws(sampler, wanted):
             ours[starts[which] + inverse[which][sequence]] += 1
         rng, kept = np.random.default_rng(seed), list(range(wanted))
         for item in range(wanted, size):
             if (place := rng.integers(0, item + 1)) < wanted:
                 kept[place] = item
         reservoir[kept] += 1
-    # Draws without replacement vary less than independent ones, by the share that is left behind.
+    # Draws without replacement vary less than independent ones, by the fraction that is not drawn.
     for counts in (ours, reservoir):
         expected = runs * wanted / size
         statistic = ((counts - expected) ** 2 / expected).sum() / (1 - wanted / size)
@@ -84,16 +84,16 @@ def test_past_draws_are_uniform_as_those_of_a_brute_force_reservoir() -> None:
 
 
 def test_a_random_position_in_the_epoch_is_uniform_over_sequences() -> None:
-    first = np.array([draws(UniformSampler(prefixes(), seed), 1)[0][0] for seed in range(3000)])
+    first = np.array([draws(ShuffledSampler(subsets(), seed), 1)[0][0] for seed in range(3000)])
     assert stats.chisquare(np.bincount(first, minlength=3), [1500, 1000, 500]).pvalue > 1e-3
 
 
-def test_balanced_pool_takes_every_language_equally_often() -> None:
-    which, sequences = BalancedSampler(prefixes(), 5).draw(np.arange(300))
+def test_balanced_pool_draws_every_language_equally_often() -> None:
+    which, sequences = BalancedSampler(subsets(), 5).draw(np.arange(300))
     assert np.bincount(which).tolist() == [100, 100, 100]
     smallest = sequences[which == 2]
     assert len(set(smallest[:20].tolist())) == 20
-    assert set(smallest.tolist()) == set(prefixes()[2].order(np.arange(20)).tolist())
+    assert set(smallest.tolist()) == set(subsets()[2].order(np.arange(20)).tolist())
 
 
 def test_an_order_shuffles_each_epoch_and_differs_by_language_and_seed() -> None:
@@ -137,20 +137,20 @@ def test_build_and_load(tokens: Folders, tmp_path: Path) -> None:
     assert manifest.counts["draws"] == 7  # 24 new sequences: T = ⌊23/0.75⌋ + 1 = 31
     sequences = {language: Sequences(folder, "train", CONTEXT) for language, folder in tokens.items()}
     loaded = open_pool(tmp_path, sequences)
-    by_hand = UniformSampler(
-        [prefix("en", len(sequences["en"]), 24, seed=1), prefix("fr", len(sequences["fr"]), 18, seed=1)], 0
+    by_hand = ShuffledSampler(
+        [subset("en", len(sequences["en"]), 24, seed=1), subset("fr", len(sequences["fr"]), 18, seed=1)], 0
     )
     assert sorted(draws(loaded, 42)) == sorted(draws(by_hand, 42))
 
 
-def test_a_pool_of_other_shards_is_refused(tokens: Folders, tmp_path: Path) -> None:
+def test_a_pool_for_different_shards_is_refused(tokens: Folders, tmp_path: Path) -> None:
     build_pool(spec(), tokens, tmp_path)
     with pytest.raises(ArtifactError, match="built for"):
         open_pool(tmp_path, {language: Sequences(folder, "train", 8) for language, folder in tokens.items()})
 
 
 def training_sequences(tokens: Folders, language: str) -> set[bytes]:
-    """Every training sequence, cut out of the shard by hand."""
+    """Every training sequence, sliced from the shard by hand."""
     ids = np.frombuffer((tokens[language] / "train-00000.bin").read_bytes(), "<u2").astype(np.int64)
     return {ids[at : at + CONTEXT + 1].tobytes() for at in range(0, len(ids) - CONTEXT, CONTEXT)}
 
@@ -160,7 +160,7 @@ def sequences(tokens: Folders) -> dict[str, Sequences]:
     return {language: Sequences(folder, "train", CONTEXT) for language, folder in tokens.items()}
 
 
-def test_a_reservoir_of_some_of_what_was_trained_on(tokens: Folders, sequences: Texts, tmp_path: Path) -> None:
+def test_a_reservoir_is_a_subset_of_what_was_trained_on(tokens: Folders, sequences: Texts, tmp_path: Path) -> None:
     whole = build_pool(spec(), tokens, tmp_path / "whole")
     assert whole.counts["sequences"] == 42
     trained = set(draws(open_pool(tmp_path / "whole", sequences), 42))
@@ -178,8 +178,8 @@ def test_a_reservoir_persists_from_stage_to_stage(tokens: Folders, sequences: Te
     """What the third stage retains of the first language, the second retained too."""
     held = {}
     for stage in (2, 3):
-        asked = spec("capacity", 15, stage=stage, past=PAST[: stage - 1])
-        build_pool(asked, tokens, tmp_path / str(stage))
+        pool_spec = spec("capacity", 15, stage=stage, past=PAST[: stage - 1])
+        build_pool(pool_spec, tokens, tmp_path / str(stage))
         held[stage] = set(draws(open_pool(tmp_path / str(stage), sequences), 15))
     assert 0 < len([draw for draw in held[3] if draw[0] == 0]) < 15
     assert {draw for draw in held[3] if draw[0] == 0} < held[2]
@@ -190,9 +190,9 @@ def test_every_past_sequence_is_equally_likely_to_be_drawn_from_a_reservoir() ->
     counts = np.zeros(size)
     starts = np.cumsum([0, 60, 40, 20])
     for seed in range(runs):
-        held = ReservoirSampler(prefixes(), seed, retained(size, 15, derive_key(seed, "reservoir")))
-        for which, sequence in draws(held, wanted):
-            part = held.prefixes[which]
+        sampler = ReservoirSampler(subsets(), seed, retained(size, 15, derive_key(seed, "reservoir")))
+        for which, sequence in draws(sampler, wanted):
+            part = sampler.subsets[which]
             counts[starts[which] + np.flatnonzero(part.order(np.arange(part.used)) == sequence)[0]] += 1
     expected = runs * wanted / size
     statistic = ((counts - expected) ** 2 / expected).sum() / (1 - wanted / size)
@@ -225,16 +225,16 @@ def test_only_earlier_training_text_is_replayed(tokens: Folders, tmp_path: Path,
 
 
 def test_seen_draws_are_uniform_over_past_and_own_sequences() -> None:
-    """The last replayed ordinal of batch 5, over many seeds: 60, 40 and 20 of the past, 15 of the stage itself."""
-    schedule = Schedule.for_budget(24, batch_size=BATCH, replay=share("0.25"))
-    ordinal = np.array([schedule.batch(5).replayed.stop - 1])
-    assert schedule.new_before(ordinal) == [15]
+    """The last replayed draw of batch 5, over many seeds: 60, 40 and 20 past sequences, 15 of the stage itself."""
+    schedule = ReplaySchedule.for_budget(24, batch_size=BATCH, replay=share("0.25"))
+    index = np.array([schedule.batch(5).replayed.stop - 1])
+    assert schedule.new_before(index) == [15]
     counts: dict[tuple[int, int], int] = {}
     for seed in range(5000):
-        own = new_sequences([OrderPrefix(SequenceOrder("ar", 300, seed), schedule.new)], seed, 4)
-        sampler = SeenSampler(prefixes(), derive_key(seed, "pool"), own, schedule)
-        which, sequence = (int(drawn[0]) for drawn in sampler.draw(ordinal))
-        part = prefixes()[which] if which < 3 else None
+        own = new_text_sampler([TrainingSubset(SequenceOrder("ar", 300, seed), schedule.new)], seed, 4)
+        sampler = GrowingPoolSampler(subsets(), derive_key(seed, "pool"), own, schedule)
+        which, sequence = (int(drawn[0]) for drawn in sampler.draw(index))
+        part = subsets()[which] if which < 3 else None
         known = part.order(np.arange(part.used)) if part else own.draw(np.arange(15)).sequences
         position = which, int(np.flatnonzero(known == sequence)[0])
         counts[position] = counts.get(position, 0) + 1
@@ -242,13 +242,13 @@ def test_seen_draws_are_uniform_over_past_and_own_sequences() -> None:
     assert stats.chisquare(list(counts.values())).pvalue > 1e-3
 
 
-def test_seen_is_a_pure_function_of_the_ordinal(tokens: Folders, sequences: Texts, tmp_path: Path) -> None:
+def test_seen_is_a_pure_function_of_the_draw_index(tokens: Folders, sequences: Texts, tmp_path: Path) -> None:
     build_pool(spec(scope="seen"), tokens, tmp_path)
     loaded = open_pool(tmp_path, sequences)
     whole = draws(loaded, 7)
-    assert [draws_at(open_pool(tmp_path, sequences), at) for at in reversed(range(7))] == whole[::-1]
+    assert [draw_at(open_pool(tmp_path, sequences), at) for at in reversed(range(7))] == whole[::-1]
 
 
-def draws_at(source: Sampler, ordinal: int) -> tuple[int, int]:
-    which, sequence = source.draw(np.array([ordinal]))
+def draw_at(source: Sampler, index: int) -> tuple[int, int]:
+    which, sequence = source.draw(np.array([index]))
     return int(which[0]), int(sequence[0])

@@ -16,7 +16,7 @@ def test_is_a_bijection(n: int, key: int) -> None:
     assert np.array_equal(np.sort(image), np.arange(n))
 
 
-def test_is_the_same_for_any_batch_of_positions() -> None:
+def test_does_not_depend_on_how_positions_are_batched() -> None:
     whole = Permutation(10_007, 3)(np.arange(10_007))
     rng = np.random.default_rng(0)
     for _ in range(20):
@@ -42,14 +42,14 @@ def test_positions_and_images_are_uncorrelated() -> None:
     assert abs(np.corrcoef(image[:-1], image[1:])[0, 1]) < 4 / np.sqrt(n)
 
 
-def test_fifty_million_positions_cost_no_memory() -> None:
+def test_fifty_million_positions_take_no_memory() -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     image = Permutation(50_000_000, 1)(np.arange(49_900_000, 50_000_000))
     assert len(np.unique(image)) == 100_000 and image.max() < 50_000_000
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000  # KiB; an array of them all has 390,625
 
 
-def test_refuses_what_is_out_of_range() -> None:
+def test_refuses_positions_and_sizes_out_of_range() -> None:
     with pytest.raises(IndexError):
         Permutation(5, 0)(np.array([5]))
     with pytest.raises(ValueError, match="at least one"):

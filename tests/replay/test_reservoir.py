@@ -1,4 +1,4 @@
-"""The computed reservoir beside one that is offered sequence after sequence."""
+"""The computed reservoir against one that is filled sequence by sequence."""
 
 import heapq
 from itertools import pairwise
@@ -36,15 +36,15 @@ def test_equals_a_reservoir_that_is_filled_one_by_one(
         assert retained(offered, capacity, key).tolist() == one_by_one(offered, capacity, key)
 
 
-def test_what_left_never_comes_back() -> None:
+def test_a_replaced_sequence_never_returns() -> None:
     for key in range(20):
         states = [set(retained(offered, 30, key).tolist()) for offered in np.cumsum(SIZES)]
         for offered, (before, after) in zip(np.cumsum(SIZES), pairwise(states), strict=False):
             assert {number for number in after if number < offered} <= before
 
 
-def test_has_the_law_of_algorithm_r() -> None:
-    """Membership is uniform, and as many survive from stage to stage as in algorithm R, run one by one."""
+def test_has_the_distribution_of_algorithm_r() -> None:
+    """Membership is uniform, and as many survive from stage to stage as in algorithm R, run sequence by sequence."""
     capacity, runs, total = 30, 1500, sum(SIZES)
     ends = np.cumsum(SIZES)
     counts = {"ours": np.zeros(total), "theirs": np.zeros(total)}

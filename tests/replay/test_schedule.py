@@ -9,26 +9,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from palimpsest.replay.schedule import Schedule
+from palimpsest.replay.schedule import ReplaySchedule
 from palimpsest.settings.replay import Accounting, ReplayShare
 
 rates = st.decimals(0, "0.95", places=4).map(str)
 
 
-def schedule(budget: int, batch_size: int, rate: str, accounting: Accounting) -> Schedule:
+def schedule(budget: int, batch_size: int, rate: str, accounting: Accounting) -> ReplaySchedule:
     replay = ReplayShare(rate=Decimal(rate), accounting=accounting)
-    return Schedule.for_budget(budget, batch_size=batch_size, replay=replay)
+    return ReplaySchedule.for_budget(budget, batch_size=batch_size, replay=replay)
 
 
 def test_without_replay_all_sequences_are_new() -> None:
-    stage = Schedule.for_budget(10, batch_size=4, replay=None)
+    stage = ReplaySchedule.for_budget(10, batch_size=4, replay=None)
     assert (stage.steps, stage.new, stage.replayed) == (3, 10, 0)
 
 
 @given(rate=rates, batch=st.integers(1, 40), budget=st.integers(1, 300))
 @settings(max_examples=100, deadline=None)
 def test_counts_follow_the_formula_in_exact_arithmetic(rate: str, batch: int, budget: int) -> None:
-    """Batch i holds ⌊(i+1)αB⌋ - ⌊iαB⌋ replayed sequences; all but the last are full; ordinals have no gap."""
+    """Batch i holds ⌊(i+1)αB⌋ - ⌊iαB⌋ replayed sequences; all batches but the last are full; indices have no gaps."""
     alpha = Fraction(rate)
     stage = schedule(budget, batch, rate, "add")
     new = replayed = 0
@@ -47,8 +47,8 @@ def test_counts_follow_the_formula_in_exact_arithmetic(rate: str, batch: int, bu
 
 @given(rate=rates, batch=st.integers(1, 40), budget=st.integers(1, 300))
 @settings(max_examples=100, deadline=None)
-def test_add_takes_the_fewest_steps_that_hold_the_new_sequences(rate: str, batch: int, budget: int) -> None:
-    """By brute force: rows are laid one by one until the budget of new sequences is reached."""
+def test_add_takes_the_fewest_steps_that_fit_the_new_sequences(rate: str, batch: int, budget: int) -> None:
+    """By brute force: sequences are added one by one until the budget of new ones is reached."""
     alpha, position, new = Fraction(rate), 0, 0
     while new < budget:
         new += floor((position + 1) * alpha) == floor(position * alpha)
@@ -78,13 +78,13 @@ def test_replace_keeps_the_compute(rate: str, batch: int, budget: int) -> None:
 
 def test_replayed_positions_are_spread_evenly() -> None:
     stage = schedule(30_000, 100, "0.3", "replace")
-    places = np.concatenate([stage.batch(step).is_replayed for step in range(stage.steps)])
-    windows = np.convolve(places, np.ones(10), "valid")
+    is_replayed = np.concatenate([stage.batch(step).is_replayed for step in range(stage.steps)])
+    windows = np.convolve(is_replayed, np.ones(10), "valid")
     assert set(windows) == {3.0}
 
 
 def test_rates_are_exact() -> None:
-    """0.1 as a float is a little more than a tenth, and would replay one sequence too few or many after long enough."""
+    """0.1 as a float is a little more than a tenth, so a long stage would replay one sequence too few or too many."""
     stage = schedule(10**13, 10**6, "0.1", "replace")
     part = stage.batch(9_999_999)
     assert (part.replayed.stop, len(part.replayed)) == (10**12, 10**5)
@@ -100,12 +100,12 @@ def test_refuses_rates_outside_0_to_1() -> None:
 
 @given(rate=st.decimals("0.001", "0.95", places=4).map(str), batch=st.integers(1, 40), budget=st.integers(1, 300))
 @settings(max_examples=100, deadline=None)
-def test_new_before_counts_the_new_ones_of_the_batches_before(rate: str, batch: int, budget: int) -> None:
+def test_new_before_counts_the_new_sequences_of_earlier_batches(rate: str, batch: int, budget: int) -> None:
     stage = schedule(budget, batch, rate, "add")
     for step in range(stage.steps):
         part = stage.batch(step)
-        ordinals = np.arange(part.replayed.start, part.replayed.stop)
-        assert stage.new_before(ordinals).tolist() == [part.new.start] * len(ordinals)
+        indices = np.arange(part.replayed.start, part.replayed.stop)
+        assert stage.new_before(indices).tolist() == [part.new.start] * len(indices)
 
 
 def test_new_before_does_not_overflow() -> None:

@@ -13,7 +13,7 @@ from palimpsest.file_types import FileType, Format, compression, file_type
 from palimpsest.params import Params
 from palimpsest.plan.training_stages import TrainingStage
 from palimpsest.plan.wall_time import GpuPool
-from palimpsest.replay.schedule import Schedule
+from palimpsest.replay.schedule import ReplaySchedule
 from palimpsest.settings.sources import HfSource, SampleSource, Source
 
 # Estimates in place of the text: measured for the sample corpus, on the cautious side of web text for others.
@@ -162,7 +162,7 @@ def _pool_bytes(stage: TrainingStage) -> int:
     if spec.replay.scope != "capacity":
         return 1_000
     past = sum(
-        Schedule.for_budget(past.sequences, batch_size=spec.train.batch_size, replay=past.replay).new
+        ReplaySchedule.for_budget(past.sequences, batch_size=spec.train.batch_size, replay=past.replay).new
         for past in spec.past
     )
     return 1_000 + 8 * min(int(spec.replay.capacity or 0), past)

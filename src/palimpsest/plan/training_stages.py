@@ -10,7 +10,7 @@ from palimpsest.experiment.inventory import Inventory
 from palimpsest.experiment.lineage import Arms, Lineage, checkpoints, lineages
 from palimpsest.params import Params
 from palimpsest.plan.model_size import ModelSize, model_size
-from palimpsest.replay.schedule import Schedule
+from palimpsest.replay.schedule import ReplaySchedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ def _size(root: Lineage, vocab_size: int) -> ModelSize:
 def _stage(lineage: Lineage, sizes: Mapping[str, ModelSize], arms: tuple[str, ...]) -> TrainingStage:
     spec = lineage.training
     context_length = spec.train.context_length
-    schedule = Schedule.for_budget(spec.budget, batch_size=spec.train.batch_size, replay=spec.replay)
+    schedule = ReplaySchedule.for_budget(spec.budget, batch_size=spec.train.batch_size, replay=spec.replay)
     # Joint training draws each language's budget; a stage of one language what replay leaves of it.
     drawn = {new.language: new.sequences if len(spec.new) > 1 else schedule.new for new in spec.new}
     return TrainingStage(

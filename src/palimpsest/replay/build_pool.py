@@ -1,4 +1,4 @@
-"""Stage replay: plans what a training stage may replay (data/replay/{lineage})."""
+"""Stage replay: writes the plan of the pool that a training stage replays from (data/replay/{lineage})."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from palimpsest.replay.permutation import derive_key
 from palimpsest.replay.pool_plan import RESERVOIR, OwnStage, PoolPlan, PoolSource
 from palimpsest.replay.reservoir import retained
 from palimpsest.replay.samplers import SequenceOrder
-from palimpsest.replay.schedule import Schedule
+from palimpsest.replay.schedule import ReplaySchedule
 from palimpsest.settings.replay import ReplayShare
 from palimpsest.specs.data import PastText, PoolSpec
 from palimpsest.tokens.sequences import Sequences
@@ -23,10 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 def build_pool(spec: PoolSpec, tokens: Mapping[str, Path], out: Path) -> Manifest:
-    """Write the plan of a pool. ``tokens``: folder of the token shards by past language."""
+    """Write pool.json, and the reservoir of a pool of bounded size. ``tokens``: past language → token shards."""
     inputs = {f"tokens/{past.language}": read_manifest(tokens[past.language], "tokens") for past in spec.past}
     sources = tuple(_source(past, tokens, spec) for past in spec.past)
-    schedule = Schedule.for_budget(spec.new.sequences, batch_size=spec.batch_size, replay=spec.replay)
+    schedule = ReplaySchedule.for_budget(spec.new.sequences, batch_size=spec.batch_size, replay=spec.replay)
     size, files = sum(source.used for source in sources), []
     if spec.replay.capacity is not None:
         reservoir = retained(size, spec.replay.capacity, derive_key(spec.seed, "reservoir"))
@@ -46,8 +46,8 @@ def build_pool(spec: PoolSpec, tokens: Mapping[str, Path], out: Path) -> Manifes
 
 def _source(past: PastText, tokens: Mapping[str, Path], spec: PoolSpec) -> PoolSource:
     sequences = len(Sequences(tokens[past.language], "train", spec.context_length))
-    trained = Schedule.for_budget(past.sequences, batch_size=spec.batch_size, replay=past.replay).new
-    SequenceOrder(past.language, sequences, spec.seed)  # refuses a language without any
+    trained = ReplaySchedule.for_budget(past.sequences, batch_size=spec.batch_size, replay=past.replay).new
+    SequenceOrder(past.language, sequences, spec.seed)  # raises if the language has none
     return PoolSource(language=past.language, sequences=sequences, used=min(trained, sequences))
 
 

@@ -1,8 +1,8 @@
-"""A keyed bijection on [0, n), computed and not stored: the order of data at any size in constant memory.
+"""A keyed bijection on [0, n) that is computed, not stored: shuffles any amount of data in constant memory.
 
 Above ``_TABLE`` entries it is a balanced Feistel network on the smallest even number of bits that holds n, applied
-until the image falls below n (cycle walking: fewer than four applications on average). Below, where a Feistel network
-reaches few of the n! orders, it is the sort order of n keyed hashes.
+until the image falls below n (cycle walking: fewer than four applications on average). A Feistel network on a small
+domain reaches few of the n! orders, so up to ``_TABLE`` entries it is the sort order of n keyed hashes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _U64 = np.uint64
 
 
 def derive_key(*parts: object) -> int:
-    """A 64-bit key for one purpose, derived from the seed and the names of that purpose."""
+    """A 64-bit key, derived from a seed and names that say what it is for."""
     return int.from_bytes(hashlib.sha256("\0".join(map(str, parts)).encode()).digest()[:8], "little")
 
 

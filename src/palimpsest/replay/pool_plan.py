@@ -1,8 +1,8 @@
-"""The replay pool of a stage as a file: a plan over token shards, which are neither copied nor listed.
+"""The replay pool of a stage as a file: a plan over token shards that copies and lists none of their sequences.
 
-``past`` draws every sequence that earlier stages trained on equally often, as an infinite reservoir would; ``balanced``
-draws every past language equally often; ``capacity`` is a reservoir of bounded size, the only scope that lists its
-sequences; ``seen`` adds the sequences of the stage itself as it trains on them.
+Scopes: ``past`` draws every sequence that earlier stages trained on equally often, as an unbounded reservoir would.
+``balanced`` draws every past language equally often. ``capacity`` is a reservoir of bounded size, and the only scope
+that lists its sequences. ``seen`` adds the sequences of the stage itself as it trains on them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from palimpsest.errors import ArtifactError
 from palimpsest.replay.permutation import derive_key
 from palimpsest.replay.samplers import (
     BalancedSampler,
-    OrderPrefix,
+    GrowingPoolSampler,
     ReservoirSampler,
     Sampler,
-    SeenSampler,
     SequenceOrder,
-    UniformSampler,
-    new_sequences,
+    ShuffledSampler,
+    TrainingSubset,
+    new_text_sampler,
 )
-from palimpsest.replay.schedule import Schedule
+from palimpsest.replay.schedule import ReplaySchedule
 from palimpsest.settings.replay import ReplayShare, Scope
 from palimpsest.tokens.sequences import Sequences
 
@@ -37,7 +37,7 @@ RESERVOIR = "reservoir.npy"
 
 @dataclass(frozen=True, kw_only=True)
 class PoolSource:
-    """A past language: how many sequences its training text has, and how many of them were trained on."""
+    """A past language: the number of sequences in its training text, and of those that were trained on."""
 
     language: str
     sequences: int
@@ -46,7 +46,7 @@ class PoolSource:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnStage:
-    """The new text of the stage that replays, with the rest of its schedule."""
+    """The new text of the stage that replays, and the rest of its replay schedule."""
 
     language: str
     sequences: int
@@ -56,7 +56,7 @@ class OwnStage:
 
 @dataclass(frozen=True, kw_only=True)
 class PoolPlan:
-    """The contents of pool.json. ``own`` exists only with the scope ``seen``."""
+    """The contents of pool.json; ``own`` is set for the scope ``seen`` only."""
 
     scope: Scope
     seed: int
@@ -73,28 +73,28 @@ class PoolPlan:
 def open_pool(folder: Path, tokens: Mapping[str, Sequences]) -> Sampler:
     """The sampler of a pool. ``tokens``: the training sequences by language.
 
-    Raises ArtifactError when a language has another number of sequences than when the pool was built.
+    Raises ArtifactError if the number of sequences of a language has changed since the pool was built.
     """
     plan = codec.read(PoolPlan, folder / PLAN)
-    prefixes = [_prefix(source, plan, tokens[source.language], folder) for source in plan.sources]
+    subsets = [_subset(source, plan, tokens[source.language], folder) for source in plan.sources]
     key = derive_key(plan.seed, "pool", plan.stage)
     if plan.scope == "balanced":
-        return BalancedSampler(prefixes, key)
+        return BalancedSampler(subsets, key)
     if plan.scope == "capacity":
-        return ReservoirSampler(prefixes, key, np.load(folder / RESERVOIR, allow_pickle=False))
+        return ReservoirSampler(subsets, key, np.load(folder / RESERVOIR, allow_pickle=False))
     if plan.own is not None:
         own = plan.own
-        schedule = Schedule.for_budget(own.sequences, batch_size=own.batch_size, replay=own.replay)
+        schedule = ReplaySchedule.for_budget(own.sequences, batch_size=own.batch_size, replay=own.replay)
         order = SequenceOrder(own.language, len(tokens[own.language]), plan.seed)
-        new = new_sequences([OrderPrefix(order, schedule.new)], plan.seed, plan.stage)
-        return SeenSampler(prefixes, key, new, schedule)
-    return UniformSampler(prefixes, key)
+        new = new_text_sampler([TrainingSubset(order, schedule.new)], plan.seed, plan.stage)
+        return GrowingPoolSampler(subsets, key, new, schedule)
+    return ShuffledSampler(subsets, key)
 
 
-def _prefix(source: PoolSource, plan: PoolPlan, tokens: Sequences, folder: Path) -> OrderPrefix:
+def _subset(source: PoolSource, plan: PoolPlan, tokens: Sequences, folder: Path) -> TrainingSubset:
     if len(tokens) != source.sequences:
         raise ArtifactError(
             f"{folder / PLAN}: built for {source.sequences} sequences of {source.language}, found {len(tokens)}; "
             "delete the folder and run again"
         )
-    return OrderPrefix(SequenceOrder(source.language, source.sequences, plan.seed), source.used)
+    return TrainingSubset(SequenceOrder(source.language, source.sequences, plan.seed), source.used)

@@ -1,10 +1,10 @@
-"""A reservoir of bounded size, computed: which of all sequences offered so far it retains.
+"""A reservoir of bounded size, computed from a key: which of all sequences offered so far it retains.
 
 Every sequence has a keyed priority, and the reservoir retains those with the lowest. Offered one by one, a sequence
-enters when its priority is below the highest in the reservoir, which then leaves. So a stage finds what the stage
-before had, less what has left since, and what left never comes back. Priorities do not depend on the sequences: each
-of n is retained with probability capacity / n, and every set of that size is equally likely, as in algorithm R
-(Vitter 1985).
+enters if its priority is below the highest in the reservoir, which then leaves. So each stage finds the reservoir of
+the stage before, less what has been replaced since, and what was replaced never returns. Priorities do not depend on
+the contents of sequences: each of n is retained with probability capacity / n, and all sets of that size are equally
+likely, as in algorithm R (Vitter 1985).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _CHUNK = 1 << 20
 
 
 def retained(offered: int, capacity: int, key: int) -> np.ndarray:
-    """Which of the sequences number 0 … ``offered`` - 1 are retained: ascending, int64 [min(offered, capacity)].
+    """Which of the sequences 0 … ``offered`` - 1 are retained: ascending, int64 [min(offered, capacity)].
 
-    Takes about 20 ns for each one offered, and memory for ``capacity`` and a chunk.
+    Takes about 20 ns per offered sequence, and memory for ``capacity`` entries and one chunk.
     """
     members = np.empty(0, dtype=np.int64)
     lowest = np.empty(0, dtype=np.uint64)

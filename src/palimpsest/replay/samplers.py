@@ -1,7 +1,7 @@
-"""Samplers: which sequence every draw takes, computed from the draw's number, so that nothing is stored per sequence.
+"""Samplers: map the index of a draw to a training sequence, so that no order of sequences is ever stored.
 
-A keyed bijection maps the number of a draw to a position in the pool. A pool therefore costs as much for 10^8
-sequences as for ten, and each sequence is drawn once before any is drawn again.
+A keyed bijection maps draw indices to positions in the pool. A pool therefore takes as much memory for 10^8 sequences
+as for ten, and every sequence is drawn once before any is drawn again.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import numpy as np
 
 from palimpsest.errors import DataError
 from palimpsest.replay.permutation import Permutation, derive_key, keyed_hash
-from palimpsest.replay.schedule import Schedule
+from palimpsest.replay.schedule import ReplaySchedule
 
 
 class SequenceOrder:
-    """The order in which a language is trained on; each epoch of ``sequences`` indices has a new shuffle.
+    """The order in which a language is trained on: a new shuffle of its ``sequences`` indices in every epoch.
 
     Raises DataError for a language without any sequence.
     """
@@ -33,7 +33,7 @@ class SequenceOrder:
         self._epochs: dict[int, Permutation] = {}
 
     def __call__(self, indices: np.ndarray) -> np.ndarray:
-        """Sequence numbers (int64 [m]) at ``indices`` (int64 [m], ≥ 0) of the order."""
+        """The sequence numbers (int64 [m]) at ``indices`` (int64 [m], ≥ 0) of the order."""
         result = np.empty_like(indices)
         epochs, positions = np.divmod(indices, self.sequences)
         for epoch in np.unique(epochs):
@@ -48,109 +48,122 @@ class SequenceOrder:
 
 
 @dataclass(frozen=True)
-class OrderPrefix:
-    """The first ``used`` sequences of a language's order: what a stage trains on, or trained on."""
+class TrainingSubset:
+    """The sequences of a language that a stage trains on, or trained on: the first ``used`` of its order."""
 
     order: SequenceOrder
     used: int
 
 
 class Draws(NamedTuple):
-    """For each draw, the index of its prefix in ``Sampler.prefixes`` and a sequence number in that language.
+    """For each draw, the index of its subset in ``Sampler.subsets`` and a sequence number in that language.
 
     Both are int64 [m].
     """
 
-    prefixes: np.ndarray
+    subset_index: np.ndarray
     sequences: np.ndarray
 
 
 class Sampler(Protocol):
-    """What draws sequences from ``prefixes``."""
+    """Draws sequences from ``subsets``; equal indices give equal draws."""
 
-    prefixes: Sequence[OrderPrefix]
+    subsets: Sequence[TrainingSubset]
 
-    def draw(self, ordinals: np.ndarray) -> Draws:
-        """The draws number ``ordinals`` (int64 [m], ≥ 0)."""
+    def draw(self, indices: np.ndarray) -> Draws:
+        """The draws with these ``indices`` (int64 [m], ≥ 0)."""
 
 
-class UniformSampler:
-    """Draws every sequence of all prefixes equally often: a ``past`` pool, or the data of joint training."""
+class _Concatenation:
+    """Subsets one after another: ``size`` positions, each of which is one sequence."""
 
-    def __init__(self, prefixes: Sequence[OrderPrefix], key: int) -> None:
-        self.prefixes = prefixes
-        self._starts = np.cumsum([0] + [prefix.used for prefix in prefixes])
-        self._shuffle = SequenceOrder("", int(self._starts[-1]), key)
+    def __init__(self, subsets: Sequence[TrainingSubset]) -> None:
+        self._subsets = subsets
+        self._starts = np.cumsum([0] + [subset.used for subset in subsets])
+        self.size = int(self._starts[-1])
 
-    def draw(self, ordinals: np.ndarray) -> Draws:
-        positions = self._positions(ordinals)
-        which = np.searchsorted(self._starts, positions, side="right") - 1
-        return Draws(which, _within(self.prefixes, which, positions - self._starts[which]))
+    def draws_at(self, positions: np.ndarray) -> Draws:
+        subset_index = np.searchsorted(self._starts, positions, side="right") - 1
+        return _draws(self._subsets, subset_index, positions - self._starts[subset_index])
 
-    def _positions(self, ordinals: np.ndarray) -> np.ndarray:
-        return self._shuffle(ordinals)
+
+class ShuffledSampler:
+    """Draws all sequences in shuffled epochs: a ``past`` pool, or the new text of a stage."""
+
+    def __init__(self, subsets: Sequence[TrainingSubset], key: int) -> None:
+        self.subsets = subsets
+        self._pool = _Concatenation(subsets)
+        self._shuffle = SequenceOrder("", self._pool.size, key)
+
+    def draw(self, indices: np.ndarray) -> Draws:
+        return self._pool.draws_at(self._shuffle(indices))
 
 
 class BalancedSampler:
-    """Draws from every prefix equally often, whatever its size: draws r, r + 1, … take the prefixes in turn."""
+    """Takes the subsets in turn, so that each is drawn from equally often whatever its size."""
 
-    def __init__(self, prefixes: Sequence[OrderPrefix], key: int) -> None:
-        self.prefixes = prefixes
-        self._shuffles = [SequenceOrder(prefix.order.language, prefix.used, key) for prefix in prefixes]
+    def __init__(self, subsets: Sequence[TrainingSubset], key: int) -> None:
+        self.subsets = subsets
+        self._shuffles = [SequenceOrder(subset.order.language, subset.used, key) for subset in subsets]
 
-    def draw(self, ordinals: np.ndarray) -> Draws:
-        rounds, which = np.divmod(ordinals, len(self.prefixes))
+    def draw(self, indices: np.ndarray) -> Draws:
+        rounds, subset_index = np.divmod(indices, len(self.subsets))
         positions = np.empty_like(rounds)
         for index, shuffle in enumerate(self._shuffles):
-            chosen = which == index
+            chosen = subset_index == index
             positions[chosen] = shuffle(rounds[chosen])
-        return Draws(which, _within(self.prefixes, which, positions))
+        return _draws(self.subsets, subset_index, positions)
 
 
-class ReservoirSampler(UniformSampler):
-    """Draws only what a reservoir of bounded size retains: ``retained`` numbers the sequences of all prefixes."""
+class ReservoirSampler:
+    """Draws the sequences that a reservoir of bounded size retains, in shuffled epochs.
 
-    def __init__(self, prefixes: Sequence[OrderPrefix], key: int, retained: np.ndarray) -> None:
-        super().__init__(prefixes, key)
-        self._retained, self._shuffle = retained, SequenceOrder("", len(retained), key)
-
-    def _positions(self, ordinals: np.ndarray) -> np.ndarray:
-        return np.asarray(self._retained[self._shuffle(ordinals)])
-
-
-class SeenSampler:
-    """Draws from past prefixes and from what the stage itself trained on before the batch of a draw, all equally often.
-
-    The pool grows from batch to batch. Draws are therefore independent of one another, and may repeat.
+    ``retained``: their positions in the concatenation of the subsets.
     """
 
-    def __init__(self, past: Sequence[OrderPrefix], key: int, own: UniformSampler, schedule: Schedule) -> None:
-        self.prefixes: Sequence[OrderPrefix] = [*past, *own.prefixes]
-        self._past, self._own, self._schedule, self._key = past, own, schedule, key
-        self._starts = np.cumsum([0] + [prefix.used for prefix in past])
+    def __init__(self, subsets: Sequence[TrainingSubset], key: int, retained: np.ndarray) -> None:
+        self.subsets = subsets
+        self._pool, self._retained = _Concatenation(subsets), retained
+        self._shuffle = SequenceOrder("", len(retained), key)
 
-    def draw(self, ordinals: np.ndarray) -> Draws:
-        """As declared; the last prefix is the stage's own."""
-        past = int(self._starts[-1])
-        chosen = keyed_hash(ordinals, self._key) % (past + self._schedule.new_before(ordinals)).astype(np.uint64)
-        positions = chosen.astype(np.int64)
-        which = np.searchsorted(self._starts, positions, side="right") - 1
-        own = positions >= past
-        which[own] = len(self._past)
-        sequences = np.empty_like(positions)
-        sequences[~own] = _within(self._past, which[~own], (positions - self._starts[which])[~own])
-        sequences[own] = self._own.draw(positions[own] - past).sequences
-        return Draws(which, sequences)
+    def draw(self, indices: np.ndarray) -> Draws:
+        return self._pool.draws_at(self._retained[self._shuffle(indices)])
 
 
-def new_sequences(prefixes: Sequence[OrderPrefix], seed: int, stage: int) -> UniformSampler:
-    """What a stage trains on as new text, in the order of ordinals."""
-    return UniformSampler(prefixes, derive_key(seed, "new", stage))
+class GrowingPoolSampler:
+    """Draws uniformly from past subsets and from what the stage itself trained on in the batches before that of a draw.
+
+    The pool grows from batch to batch, so the draws are independent of one another and may repeat.
+    """
+
+    def __init__(
+        self, past: Sequence[TrainingSubset], key: int, own: ShuffledSampler, schedule: ReplaySchedule
+    ) -> None:
+        self.subsets: Sequence[TrainingSubset] = [*past, *own.subsets]
+        self._past, self._own = _Concatenation(past), own
+        self._own_index = len(past)
+        self._schedule, self._key = schedule, key
+
+    def draw(self, indices: np.ndarray) -> Draws:
+        """Draw with replacement; the stage's own subset is the last one."""
+        pool_size = self._past.size + self._schedule.new_before(indices)
+        positions = (keyed_hash(indices, self._key) % pool_size.astype(np.uint64)).astype(np.int64)
+        own = positions >= self._past.size
+        subset_index, sequences = np.full_like(positions, self._own_index), np.empty_like(positions)
+        subset_index[~own], sequences[~own] = self._past.draws_at(positions[~own])
+        sequences[own] = self._own.draw(positions[own] - self._past.size).sequences
+        return Draws(subset_index, sequences)
 
 
-def _within(prefixes: Sequence[OrderPrefix], which: np.ndarray, positions: np.ndarray) -> np.ndarray:
+def new_text_sampler(subsets: Sequence[TrainingSubset], seed: int, stage: int) -> ShuffledSampler:
+    """The sampler of the new text that a stage trains on."""
+    return ShuffledSampler(subsets, derive_key(seed, "new", stage))
+
+
+def _draws(subsets: Sequence[TrainingSubset], subset_index: np.ndarray, positions: np.ndarray) -> Draws:
+    """The sequences at ``positions`` in the orders of the subsets that ``subset_index`` names."""
     sequences = np.empty_like(positions)
-    for index, prefix in enumerate(prefixes):
-        chosen = which == index
-        sequences[chosen] = prefix.order(positions[chosen])
-    return sequences
+    for index, subset in enumerate(subsets):
+        chosen = subset_index == index
+        sequences[chosen] = subset.order(positions[chosen])
+    return Draws(subset_index, sequences)

@@ -1,8 +1,9 @@
-"""How many sequences of each batch are replayed: exact counts for any replay rate (paper section 3.1, our rounding).
+"""The replay schedule of a stage: exactly which positions of each batch are replayed, for any replay rate α.
 
 A stage trains on T sequences in order, B to a batch. Position p of that order holds a replayed sequence when
-⌊(p + 1)α⌋ > ⌊pα⌋, so batch i holds ⌊(i + 1)αB⌋ - ⌊iαB⌋ replayed sequences, spread evenly, and any stretch of the
-order has the right fraction to within one sequence. α is a decimal number and never a float.
+⌊(p + 1)α⌋ > ⌊pα⌋. Batch i therefore holds ⌊(i + 1)αB⌋ - ⌊iαB⌋ of them, spread evenly, and any stretch of the order has
+the right fraction to within one sequence. α is an exact decimal, never a float. Source of the replay rate: arXiv
+2508.01908, section 3.1; the rounding is ours.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
 from palimpsest.settings.replay import ReplayShare
 
+Number = TypeVar("Number", int, np.ndarray)
+
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """The contents of batch i: the ordinals of its new and of its replayed sequences, and which positions replay."""
+    """A batch: the draw indices of its new and of its replayed sequences, and which positions are replayed."""
 
     new: range
     replayed: range
@@ -26,8 +30,8 @@ class BatchPlan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
-    """The order of new and replayed sequences that a stage trains on. ``total`` counts both.
+class ReplaySchedule:
+    """The order of new and replayed sequences in a stage; ``total`` counts both.
 
     Raises ValueError for a replay rate outside [0, 1).
     """
@@ -40,11 +44,11 @@ class Schedule:
         _check_rate(self.replay_rate)
 
     @classmethod
-    def for_budget(cls, budget: int, *, batch_size: int, replay: ReplayShare | None) -> Schedule:
-        """The schedule of a stage with a budget of sequences; ``replay`` is None where nothing is replayed.
+    def for_budget(cls, budget: int, *, batch_size: int, replay: ReplayShare | None) -> ReplaySchedule:
+        """The schedule of a stage with a budget of sequences; ``replay`` is None if nothing is replayed.
 
-        ``add``: the budget counts new sequences, and the stage ends with the last of them, so that compute grows by
-        1/(1 - α). ``replace``: the budget counts all sequences, and replay takes the place of new ones.
+        ``add``: the budget counts new sequences, and the stage ends with the last of them, so compute grows by a factor
+        of 1/(1 - α). ``replace``: the budget counts all sequences, and replayed ones take the place of new ones.
         """
         if replay is None:
             return cls(total=budget, batch_size=batch_size, replay_rate=Decimal(0))
@@ -58,7 +62,7 @@ class Schedule:
 
     @property
     def steps(self) -> int:
-        return -(-self.total // self.batch_size)
+        return _ceil_div(self.total, self.batch_size)
 
     @property
     def replayed(self) -> int:
@@ -69,7 +73,7 @@ class Schedule:
         return self.total - self.replayed
 
     def batch(self, step: int) -> BatchPlan:
-        """The contents of batch ``step`` in [0, steps); the last one may be short."""
+        """The plan of batch ``step`` in [0, steps); the last batch may be short."""
         if not 0 <= step < self.steps:
             raise IndexError(f"step {step} is not in [0, {self.steps})")
         start, stop = step * self.batch_size, min((step + 1) * self.batch_size, self.total)
@@ -84,11 +88,14 @@ class Schedule:
         )
 
     def new_before(self, replayed: np.ndarray) -> np.ndarray:
-        """The number of new sequences in the batches before that of each replayed ordinal (int64 [m] → int64 [m])."""
+        """For each draw of a replayed sequence, the number of new sequences in the batches before its own.
+
+        ``replayed``: draw indices, int64 [m] → int64 [m].
+        """
         numerator, denominator = self._ratio
-        # Ordinal r has position ⌈(r + 1)/α⌉ - 1. Whole multiples are split off, so that no product overflows.
+        # Replayed draw r is at position ⌈(r + 1)/α⌉ - 1. Whole multiples are split off, so that no product overflows.
         whole, rest = np.divmod(replayed + 1, numerator)
-        position = whole * denominator - (-rest * denominator // numerator) - 1
+        position = whole * denominator + _ceil_div(rest * denominator, numerator) - 1
         start = position // self.batch_size * self.batch_size
         whole, rest = np.divmod(start, denominator)
         return np.asarray(start - whole * numerator - rest * numerator // denominator)
@@ -100,6 +107,11 @@ class Schedule:
     def _replayed_before(self, position: int) -> int:
         numerator, denominator = self._ratio
         return position * numerator // denominator
+
+
+def _ceil_div(dividend: Number, divisor: int) -> Number:
+    """⌈dividend / divisor⌉ in integers: floor division of the negated dividend rounds up."""
+    return -(-dividend // divisor)
 
 
 def _check_rate(replay_rate: Decimal) -> None:

@@ -1,4 +1,4 @@
-"""What a stage costs: sequences, tokens and training FLOPs, new and replayed apart."""
+"""The cost of a training stage: sequences and tokens, new and replayed, and training FLOPs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    # Readers of a ledger need no NumPy.
-    from palimpsest.replay.schedule import Schedule
+    # Code that only reads ledgers does not import NumPy.
+    from palimpsest.replay.schedule import ReplaySchedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class StageLedger:
     flops: int
 
     @classmethod
-    def of(cls, schedule: Schedule, context_length: int, flops_per_token: int) -> StageLedger:
+    def of(cls, schedule: ReplaySchedule, context_length: int, flops_per_token: int) -> StageLedger:
         """The ledger of a stage that follows ``schedule``."""
         return cls(
             steps=schedule.steps,

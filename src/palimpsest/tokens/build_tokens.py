@@ -14,7 +14,7 @@ from palimpsest.errors import DataError
 from palimpsest.progress import Progress
 from palimpsest.specs.data import TokensSpec
 from palimpsest.tokens.megatron import shard_files
-from palimpsest.tokens.mixture import write_mixture
+from palimpsest.tokens.mixture import downsample_sources
 from palimpsest.tokens.partial_build import PartialBuild
 from palimpsest.tokens.shard_encoder import SPLITS, CorpusShard, ShardCounts, ShardEncoder, sum_counts
 
@@ -38,7 +38,7 @@ def build_tokens(spec: TokensSpec, corpus: Path, tokenizer: Path, out: Path, wor
     encoder = ShardEncoder(tokenizer_manifest)
     _encode(shards, encoder, build, workers, corpus_manifest)
     _check(build.done, shards, corpus_manifest)
-    counts = write_mixture(spec, shards, build, encoder, out)
+    counts = downsample_sources(spec, shards, build, encoder, out)
     write_manifest(
         out,
         stage="tokens",

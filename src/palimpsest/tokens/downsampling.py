@@ -1,8 +1,8 @@
 """How many tokens of each source a language retains, and which documents.
 
-Of a source with ``available`` tokens (``max_tokens`` at most) and weight ``w`` the language retains T · w tokens, with
-the largest T for which no source is repeated: T = min over the sources of available / w. Without weights it retains all
-of ``available``. Tokens are those of training; validation is downsampled by the same fraction. Arithmetic is exact.
+A source with ``available`` tokens (at most ``max_tokens``) and weight ``w`` retains T · w tokens. T is the largest
+total for which no source is repeated: the minimum over the sources of available / w. Without weights, a source retains
+all of ``available``. Counts are of training tokens; validation is downsampled by the same fraction. All is exact.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _CHUNK_TOKENS = 1 << 22
 
 
 def tokens_to_retain(language: str, tokens: Mapping[str, int], sources: Mapping[str, MixtureShare]) -> dict[str, int]:
-    """Source → training tokens to retain, of its ``tokens``. ``sources``: name → its share.
+    """Source → the number of its training ``tokens`` to retain. ``sources``: name → its share.
 
-    Raises DataError when a source with a weight has no tokens.
+    Raises DataError if a source with a weight has no tokens.
     """
     available = {
         name: tokens[name] if source.max_tokens is None else min(tokens[name], source.max_tokens)
@@ -42,11 +42,11 @@ def tokens_to_retain(language: str, tokens: Mapping[str, int], sources: Mapping[
 
 
 class Downsampler:
-    """Chooses documents of a source evenly, in order, from one shard to the next.
+    """Chooses evenly spaced documents of a source, shard after shard.
 
-    A document is retained when that brings the retained tokens nearest to ``fraction`` of all tokens up to and
-    including it, so after every document the two differ by half of the longest document at most. The retained tokens
-    never exceed ``limit``, if given.
+    A document is retained if that brings the retained tokens closer to ``fraction`` of all tokens up to and including
+    it, so after every document the two differ by at most half the longest document. The retained tokens never exceed
+    ``limit``, if given.
     """
 
     def __init__(self, fraction: Fraction, limit: int | None = None) -> None:
@@ -55,7 +55,7 @@ class Downsampler:
         self._seen = self._retained = 0
 
     def mask(self, lengths: np.ndarray) -> np.ndarray:
-        """Which of the next documents, of these lengths in tokens, are retained: bool [documents]."""
+        """Which of the next documents are retained, bool [documents]. ``lengths``: their lengths in tokens."""
         if self._part == self._whole:
             return np.ones(len(lengths), dtype=bool)
         part, whole, seen, retained = self._part, self._whole, self._seen, self._retained
@@ -71,7 +71,7 @@ class Downsampler:
 
 
 def copy_documents(shard: Shard, retained: np.ndarray, prefix: Path) -> None:
-    """Write the ``retained`` documents (bool [documents]) of a shard as another shard.
+    """Write the ``retained`` documents (bool [documents]) of a shard as a new shard.
 
     Memory: 4 Mi tokens, or one longer document.
     """

@@ -1,4 +1,4 @@
-"""The last step of the tokens stage: downsamples every source to its share of the language."""
+"""The last step of the tokens stage: downsamples the sources of a language to their weights and limits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class SourceCounts:
-    """Training tokens of a source: retained, ``available``, and the share of the language that is retained."""
+    """Training tokens of a source: retained ``tokens``, ``available`` ones, and their ``share`` of the language."""
 
     tokens: int
     available: int
@@ -30,20 +30,20 @@ class SourceCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenCounts:
-    """The counts in the manifest of a tokens folder. ``sources`` is by name."""
+    """The counts in the manifest of a tokens folder; ``sources`` maps names to counts."""
 
     train: ShardCounts
     validation: ShardCounts
     sources: dict[str, SourceCounts]
 
 
-def write_mixture(
+def downsample_sources(
     spec: TokensSpec, shards: list[CorpusShard], build: PartialBuild, encoder: ShardEncoder, out: Path
 ) -> TokenCounts:
-    """Write every shard into ``out``, downsampled where its source is too large.
+    """Put every shard into ``out``, downsampled to the share that its source has in the language.
 
-    Shards that lose nothing are not written again. Memory: one byte for each document of a shard. Raises DataError when
-    a split that has documents loses all of them.
+    A shard that keeps all its documents is linked, not rewritten. Memory: one byte per document of a shard. Raises
+    DataError if downsampling leaves nothing of a split that has documents.
     """
     sources = spec.sources
     available = _training_tokens(sources, shards, build.done)
@@ -52,11 +52,11 @@ def write_mixture(
     for name in sources:
         fraction = Fraction(targets[name], available[name]) if available[name] else Fraction(1)
         for split in SPLITS:
-            # Validation has the same fraction but no limit: a source with few documents there should retain one.
+            # Validation has the same fraction but no limit, so that a source with few documents there can keep one.
             downsampler = Downsampler(fraction, limit=targets[name] if split == "train" else None)
             for shard in shards:
                 if (shard.split, shard.source) == (split, name):
-                    written[shard.name] = _write(shard.name, downsampler, build, encoder, out)
+                    written[shard.name] = _downsample_shard(shard.name, downsampler, build, encoder, out)
     splits = {split: sum_counts(written[shard.name] for shard in shards if shard.split == split) for split in SPLITS}
     for split in SPLITS:
         had_documents = any(build.done[shard.name].documents for shard in shards if shard.split == split)
@@ -80,7 +80,9 @@ def _training_tokens(
     }
 
 
-def _write(name: str, downsampler: Downsampler, build: PartialBuild, encoder: ShardEncoder, out: Path) -> ShardCounts:
+def _downsample_shard(
+    name: str, downsampler: Downsampler, build: PartialBuild, encoder: ShardEncoder, out: Path
+) -> ShardCounts:
     shard = Shard(build.prefix(name))
     retained = downsampler.mask(shard.lengths)
     if retained.all():
@@ -93,12 +95,12 @@ def _write(name: str, downsampler: Downsampler, build: PartialBuild, encoder: Sh
 def _source_counts(
     sources: Mapping[str, MixtureShare], available: Mapping[str, int], tokens: Mapping[str, int]
 ) -> dict[str, SourceCounts]:
-    language = max(sum(tokens.values()), 1)
+    total_tokens = max(sum(tokens.values()), 1)
     return {
         name: SourceCounts(
             tokens=tokens[name],
             available=available[name],
-            share=round(tokens[name] / language, 6),
+            share=round(tokens[name] / total_tokens, 6),
             weight=source.weight,
         )
         for name, source in sources.items()

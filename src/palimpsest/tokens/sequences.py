@@ -1,6 +1,9 @@
-"""Reads data/tokens/{language} for training, evaluation and replay. It needs neither a tokenizer nor torch.
+"""Reads data/tokens/{language} for training, evaluation and replay; needs neither a tokenizer nor torch.
 
-docs/formats.md defines a sequence.
+Training text is packed: a shard is one stream of tokens, documents separated by end-of-text, and is cut into chunks of
+``context_length`` tokens whatever the bounds of documents. ``Sequences`` reads each chunk with the token after it
+(inputs and, shifted by one, targets). Nothing is stored: chunk i of a shard starts at token i · context_length. The
+tokens left over at the end of a shard are not used. Evaluation reads whole ``Documents`` instead.
 """
 
 from __future__ import annotations
@@ -17,10 +20,10 @@ from palimpsest.artifact import Manifest, read_manifest
 from palimpsest.errors import ArtifactError
 from palimpsest.tokens.megatron import Shard
 
-# A process may often have no more than 1,024 open files, or 256.
+# The limit of open files for a process is often 1,024, or 256.
 _OPEN_SHARDS = 160
-_READ_SHARDS = 16  # with three maps each
-_BLOCK = 64  # sequences that are read before they are copied to the result: they should fit the processor's cache
+_READ_SHARDS = 16  # three memory maps each
+_BLOCK = 64  # sequences that are read before they are copied to the result; small enough for the CPU's cache
 
 
 def _prefixes(manifest: Manifest, split: str) -> list[Path]:
@@ -33,9 +36,9 @@ def _prefixes(manifest: Manifest, split: str) -> list[Path]:
 class _SliceReader:
     """Reads slices of ``width`` tokens from an open shard.
 
-    It uses positioned reads and no memory map. All reads are announced to the kernel first, so that a disk serves many
-    at once while other threads run. From a cold disk that is 10 to 100 times as fast as the page faults of a map, one
-    after another; from the page cache it is no slower.
+    Uses positioned reads instead of a memory map. All reads are announced to the kernel first, so that a disk serves
+    many at once while other threads run. On a cold disk this is 10 to 100 times as fast as the page faults of a map,
+    one after another; from the page cache it is no slower.
     """
 
     def __init__(self, prefix: Path, width: int) -> None:
@@ -67,15 +70,15 @@ class _SliceReader:
 
 @functools.lru_cache(maxsize=_OPEN_SHARDS)
 def _slice_reader(prefix: Path, width: int, digest: str) -> _SliceReader:  # noqa: ARG001
-    """``digest`` is that of the folder: after a rebuild its shards are opened again."""
+    """``digest`` is the digest of the folder, so that its shards are opened again after a rebuild."""
     return _SliceReader(prefix, width)
 
 
 class Sequences:
-    """The sequences of one split of a tokens folder, numbered through its shards in name order.
+    """The fixed-length sequences of one split of a tokens folder, numbered across its shards in name order.
 
-    ``digest`` is the folder's; ``vocab_size`` the tokenizer's. Opening reads a few bytes of each shard, keeps its path
-    and its bounds, and nothing for each sequence.
+    ``digest`` is the folder's; ``vocab_size`` the tokenizer's. Opening reads a few bytes per shard and keeps its path
+    and bounds; memory does not grow with the number of sequences.
     """
 
     def __init__(self, folder: Path, split: str, context_length: int) -> None:
@@ -84,6 +87,7 @@ class Sequences:
         manifest = read_manifest(folder, "tokens")
         self._context_length = context_length
         self._prefixes = _prefixes(manifest, split)
+        # Packing: the tokens of a shard are cut into chunks of context_length; one more token is the last target.
         counts = [max(Shard(prefix).token_count - 1, 0) // context_length for prefix in self._prefixes]
         self._ends = np.cumsum(counts, dtype=np.int64)
         self._begins = self._ends - np.asarray(counts, dtype=np.int64)
@@ -117,8 +121,8 @@ class Documents:
     """The documents of one split, each an int64 array without the end-of-text token.
 
     Shards are interleaved in proportion: the next document comes from the shard with the smallest (read + ½) /
-    documents, ties by name. So any number of first documents has the sources in the proportions of the split.
-    Memory: a few dozen bytes for each shard.
+    documents, ties broken by name. The first documents, however many, therefore mix the sources in the proportions of
+    the split. Memory: a few dozen bytes per shard.
     """
 
     def __init__(self, folder: Path, split: str) -> None:

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from palimpsest.replay.pool_plan import open_pool
-from palimpsest.replay.samplers import OrderPrefix, Sampler, SequenceOrder, new_sequences
-from palimpsest.replay.schedule import Schedule
+from palimpsest.replay.samplers import Sampler, SequenceOrder, TrainingSubset, new_text_sampler
+from palimpsest.replay.schedule import ReplaySchedule
 from palimpsest.specs.training import TrainSpec
 from palimpsest.tokens.sequences import Sequences
 
@@ -36,20 +36,20 @@ class Batches:
 
     def __init__(self, spec: TrainSpec, tokens: Mapping[str, Path], pool: Path | None) -> None:
         self.context_length = spec.train.context_length
-        self.schedule = Schedule.for_budget(spec.budget, batch_size=spec.train.batch_size, replay=spec.replay)
+        self.schedule = ReplaySchedule.for_budget(spec.budget, batch_size=spec.train.batch_size, replay=spec.replay)
         languages = dict.fromkeys(text.language for text in (*spec.new, *spec.past))
         self._sequences = {
             language: Sequences(tokens[language], "train", self.context_length) for language in languages
         }
         # Joint training replays nothing: it draws its budgets. Other stages draw what replay leaves of their own.
         drawn = [new.sequences for new in spec.new] if len(spec.new) > 1 else [self.schedule.new]
-        prefixes = [
-            OrderPrefix(SequenceOrder(new.language, len(self._sequences[new.language]), spec.seed), used)
+        subsets = [
+            TrainingSubset(SequenceOrder(new.language, len(self._sequences[new.language]), spec.seed), used)
             for new, used in zip(spec.new, drawn, strict=True)
         ]
         # Language → how often the stage goes through its new text.
-        self.epochs = {prefix.order.language: prefix.used / prefix.order.sequences for prefix in prefixes}
-        self._new = new_sequences(prefixes, spec.seed, spec.stage)
+        self.epochs = {subset.order.language: subset.used / subset.order.sequences for subset in subsets}
+        self._new = new_text_sampler(subsets, spec.seed, spec.stage)
         self._pool = open_pool(pool, self._sequences) if pool else None
 
     def __len__(self) -> int:
@@ -64,14 +64,13 @@ class Batches:
         batch = self.schedule.batch(step)
         indices = rank_slice(len(batch.is_replayed), rank, world_size)
         is_replayed = batch.is_replayed[indices.start : indices.stop]
-        # Ordinals count through the batch, so those before this slice are subtracted.
+        # The batch's draw indices start at its first position, so those before this slice are skipped.
         replayed_before, replayed = int(batch.is_replayed[: indices.start].sum()), int(is_replayed.sum())
         new_before, new = indices.start - replayed_before, len(indices) - replayed
         rows = np.empty((len(indices), self.context_length + 1), dtype=np.int64)
         rows[~is_replayed] = self._read(self._new, batch.new[new_before : new_before + new])
         if self._pool:
-            ordinals = batch.replayed[replayed_before : replayed_before + replayed]
-            rows[is_replayed] = self._read(self._pool, ordinals)
+            rows[is_replayed] = self._read(self._pool, batch.replayed[replayed_before : replayed_before + replayed])
         return Batch(rows, batch.is_replayed)
 
     def prefetch(self, start: int, rank: int, world_size: int) -> Iterator[Batch]:
@@ -88,10 +87,10 @@ class Batches:
         """Tokens trained on in the first ``steps`` steps; the last batch may be short."""
         return min(steps * self.schedule.batch_size, self.schedule.total) * self.context_length
 
-    def _read(self, source: Sampler, ordinals: range) -> np.ndarray:
-        which, sequences = source.draw(np.arange(ordinals.start, ordinals.stop, dtype=np.int64))
-        rows = np.empty((len(which), self.context_length + 1), dtype=np.int64)
-        for index, prefix in enumerate(source.prefixes):
-            chosen = which == index
-            rows[chosen] = self._sequences[prefix.order.language].read(sequences[chosen])
+    def _read(self, sampler: Sampler, indices: range) -> np.ndarray:
+        subset_index, sequences = sampler.draw(np.arange(indices.start, indices.stop, dtype=np.int64))
+        rows = np.empty((len(sequences), self.context_length + 1), dtype=np.int64)
+        for index, subset in enumerate(sampler.subsets):
+            chosen = subset_index == index
+            rows[chosen] = self._sequences[subset.order.language].read(sequences[chosen])
         return rows

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from palimpsest.artifact import atomic_file
-from palimpsest.replay.schedule import Schedule
+from palimpsest.replay.schedule import ReplaySchedule
 from palimpsest.settings.replay import ReplayShare
 from palimpsest.specs.training import TrainSpec
 from palimpsest.train.metrics import ValidationRecord, read_metrics
@@ -37,7 +37,7 @@ class CardStage:
     """A stage of the lineage."""
 
     languages: tuple[str, ...]
-    schedule: Schedule
+    schedule: ReplaySchedule
 
     @property
     def rate(self) -> str:
@@ -67,7 +67,9 @@ class ModelCard:
         texts.append((tuple(new.language for new in self.spec.new), self.spec.budget, self.spec.replay))
         batch_size = self.spec.train.batch_size
         return [
-            CardStage(languages=languages, schedule=Schedule.for_budget(budget, batch_size=batch_size, replay=replay))
+            CardStage(
+                languages=languages, schedule=ReplaySchedule.for_budget(budget, batch_size=batch_size, replay=replay)
+            )
             for languages, budget, replay in texts
         ]
 
