@@ -21,8 +21,8 @@ from palimpsest import codec
 from palimpsest.corpus import segments
 from palimpsest.corpus.build_corpus import build_corpus
 from palimpsest.corpus.cleaning import cleaner
+from palimpsest.corpus.deduplicate_and_split import SPLITS
 from palimpsest.corpus.reading import batch_stream, read_file
-from palimpsest.corpus.second_pass import SPLITS
 from palimpsest.errors import DataError
 from palimpsest.settings.cleaning import Minhash
 from palimpsest.specs.data import CorpusSpec
@@ -149,7 +149,7 @@ SCRIPT = """
 import json, sys, time
 from pathlib import Path
 from palimpsest import codec
-from palimpsest.corpus import cleaning_workers, second_pass, segments
+from palimpsest.corpus import cleaning_workers, deduplicate_and_split, segments
 from palimpsest.corpus.build_corpus import build_corpus
 from palimpsest.corpus.reading import read_file
 from palimpsest.specs.data import CorpusSpec
@@ -170,8 +170,8 @@ def stopping(function):
     return stop_after
 
 if __name__ == "__main__":
-    if stop and stop["second_pass"]:
-        second_pass.read_lines = stopping(second_pass.read_lines)
+    if stop and stop["deduplicate_and_split"]:
+        deduplicate_and_split.read_lines = stopping(deduplicate_and_split.read_lines)
     elif stop:
         segments.Segments.extend = stopping(segments.Segments.extend)
     build_corpus(codec.decode(CorpusSpec, spec, "spec"), Path(raw), Path(out), workers)
@@ -182,7 +182,7 @@ if __name__ == "__main__":
 class Stop:
     """Where a run stops to be killed."""
 
-    second_pass: bool
+    deduplicate_and_split: bool
     after: int
     signal: str
 
@@ -205,7 +205,7 @@ def test_killed_at_random_points(stage: CorpusStage, workers: int, kills: range)
         signal_file = stage.root / f"reached-{kill}"
         # A segment has five or six batches: some runs finish one, others none, so that all 14 stay in the first pass.
         after = rng.randrange(7) if kill < 14 else rng.randrange(1, 600)
-        stop = Stop(second_pass=kill >= 14, after=after, signal=str(signal_file))
+        stop = Stop(deduplicate_and_split=kill >= 14, after=after, signal=str(signal_file))
         process = start(spec(stage), stage.raw, stage.out, workers, stop)
         while not signal_file.exists():
             assert process.poll() is None, "the run ended before it was killed"

@@ -1,9 +1,9 @@
 """The corpus stage as a whole: reads, cleans, deduplicates and splits one language's documents, and writes shards.
 
 Two passes. The first sends batches of records through the workers in input order, and writes what passed the rules into
-segments in ``out/.work`` (segments.py): a killed run resumes after its last finished one. The second (second_pass.py)
-decides on duplicates and the split and writes the shards; it starts from scratch. Memory: two batches a worker, and
-what deduplication/duplicates.py states per document.
+segments in ``out/.work`` (segments.py): a killed run resumes after its last finished one. The second
+(deduplicate_and_split.py) drops duplicates, splits off validation and writes the shards; it starts from scratch.
+Memory: two batches per worker, and what deduplication/duplicates.py states per document.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from palimpsest.corpus.cleaning.cleaner import CleaningRules, Columns, contamina
 from palimpsest.corpus.cleaning.decontamination import evaluation_hashes
 from palimpsest.corpus.cleaning.dropped_documents import DroppedSample
 from palimpsest.corpus.cleaning_workers import clean_batches
+from palimpsest.corpus.deduplicate_and_split import SPLITS, deduplicate_and_split
 from palimpsest.corpus.reading.batch_stream import BatchStream
 from palimpsest.corpus.reading.source_files import SourceFiles, source_files
-from palimpsest.corpus.second_pass import SPLITS, write_shards
 from palimpsest.corpus.segments import Segments
 from palimpsest.corpus.shard_writer import write_dropped
 from palimpsest.corpus.statistics import CorpusStatistics, SourceStatistics
@@ -38,7 +38,6 @@ logger = logging.getLogger(__name__)
 STAGE = "corpus"
 _WORK = ".work"
 _DROPPED = "dropped.jsonl.zst"
-_IDENTITY = "fingerprint"
 
 
 def build_corpus(spec: CorpusSpec, raw: Path, out: Path, workers: int = 1) -> None:
@@ -50,11 +49,11 @@ def build_corpus(spec: CorpusSpec, raw: Path, out: Path, workers: int = 1) -> No
     raw_manifest = read_manifest(raw, "raw")
     sources = source_files(spec.sources, raw_manifest)
     _remove_second_pass(out)
-    work = _work_folder(out, fingerprint([_first_pass_identity(spec), raw_manifest.digest]))
+    work = _work_folder(out, fingerprint([_first_pass_fields(spec), raw_manifest.digest]))
     statistics = CorpusStatistics(sources={source.name: SourceStatistics() for source in sources})
     sample = DroppedSample()
     segments = _first_pass(spec, sources, work, workers, statistics, sample)
-    paths = write_shards(segments, spec, out, statistics, sample)
+    paths = deduplicate_and_split(segments, spec, out, statistics, sample)
     write_dropped(out / _DROPPED, sample.documents())
     logger.info("%s", statistics)
     write_manifest(
@@ -69,7 +68,7 @@ def build_corpus(spec: CorpusSpec, raw: Path, out: Path, workers: int = 1) -> No
 
 
 def _remove_second_pass(out: Path) -> None:
-    """Remove what an earlier run left of the second pass; the manifest first, since it vouches for the rest."""
+    """Remove what an earlier run left of the second pass; the manifest first, since it marks the rest as complete."""
     (out / MANIFEST).unlink(missing_ok=True)
     for folder in SPLITS:
         shutil.rmtree(out / folder, ignore_errors=True)
@@ -77,8 +76,8 @@ def _remove_second_pass(out: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def _first_pass_identity(spec: CorpusSpec) -> dict[str, object]:
-    """Without what only the second pass uses, and without what to do on an error: a fix need not clean again."""
+def _first_pass_fields(spec: CorpusSpec) -> dict[str, object]:
+    """Excludes what only the second pass reads, and ``on_bad_file``: an edit of these must not repeat the cleaning."""
     later = ("validation_fraction", "shard_mb", "on_bad_file")
     return {key: value for key, value in fingerprint_fields(spec).items() if key not in later}
 
@@ -86,7 +85,7 @@ def _first_pass_identity(spec: CorpusSpec) -> dict[str, object]:
 def _work_folder(out: Path, input_hash: str) -> Path:
     """The folder of the first pass; that of an earlier run if it had the same rules and input."""
     work = out / _WORK
-    mark = work / f"{_IDENTITY}-{input_hash}"
+    mark = work / f"fingerprint-{input_hash}"
     if not mark.is_file():
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)

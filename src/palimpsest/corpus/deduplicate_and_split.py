@@ -1,4 +1,4 @@
-"""The second pass: the keys of all segments decide on duplicates and the split, and lines are copied to their shards.
+"""The second pass: drop duplicates by the keys of all segments, split off validation, and copy lines to their shards.
 
 Memory: that of deduplication/duplicates.py, and 10 bytes a document (verdict, split, bytes of text).
 """
@@ -36,7 +36,7 @@ class _Decisions:
     text_bytes: NDArray[np.uint64]
 
 
-def write_shards(
+def deduplicate_and_split(
     segments: Segments, spec: CorpusSpec, out: Path, statistics: CorpusStatistics, sample: DroppedSample
 ) -> list[Path]:
     """Write ``out``/train and ``out``/validation and complete ``statistics`` and ``sample``; the files in order.
