@@ -44,7 +44,7 @@ def test_modules_that_are_named_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", TOURS, ids=lambda page: page.name)
 def test_functions_that_are_named_are_defined_there(page: Path) -> None:
-    """As in: `train/step.py` `forward_backward`."""
+    """As in: `train/forward_backward.py` `forward_backward`."""
     for file, name in re.findall(r"`([\w/]+\.py)`\s+`([\w.]+)`", page.read_text(encoding="utf-8")):
         for part in name.split("."):
             defined = rf"^\s*(def|class) {part}\b|^\s*{part}\b.*="

@@ -218,7 +218,9 @@ def _parser() -> argparse.ArgumentParser:
     folder(command, "tokens", nargs="+")
     folder(command, "pool", required=False)
     command.add_argument(
-        "--discard-checkpoints", action="store_true", help="remove checkpoints of a training on other data or params"
+        "--discard-checkpoints",
+        action="store_true",
+        help="remove the checkpoints of a run with different data or params",
     )
     command = stage("evaluate", _evaluate, "a checkpoint's held-out loss on every language")
     folder(command, "parent", "tokenizer", "out")

@@ -24,13 +24,13 @@ from palimpsest.model.llama_config import LlamaConfig
 from palimpsest.settings.replay import Mer
 from palimpsest.train.data import Batch, Batches
 from palimpsest.train.distributed.process_group import ProcessGroup
-from palimpsest.train.export import TrainingIdentity
+from palimpsest.train.forward_backward import forward_backward
 from palimpsest.train.gradient_alignment import GradientAlignment, weight_groups
 from palimpsest.train.metrics import AlignmentRecord, MetricsRecord, read_metrics
 from palimpsest.train.reptile import Reptile
-from palimpsest.train.step import forward_backward
-from palimpsest.train.trainer import Trainer, load_trainer
-from palimpsest.train.training_parts import load_parts
+from palimpsest.train.trainer import Trainer, restore_trainer
+from palimpsest.train.training_identity import TrainingIdentity
+from palimpsest.train.training_parts import build_parts
 from palimpsest.train.wrap.training_model import TrainingModel, document_positions
 
 Weights = dict[str, Tensor]
@@ -56,13 +56,13 @@ class ReadyTrainer:
     """A trainer before its first step, whose measurements go to ``records``."""
 
     def __init__(self, stage: Stage, out: Path) -> None:
-        parts = load_parts(TrainingIdentity(spec=stage.spec, input_digests={}), stage.inputs, out, ProcessGroup(1))
+        parts = build_parts(TrainingIdentity(spec=stage.spec, input_digests={}), stage.inputs, out, ProcessGroup(1))
         self.stage, self.parts, self.records = stage, parts, Records()
-        trainer = load_trainer(parts, discard_checkpoints=False)
+        trainer = restore_trainer(parts, discard_checkpoints=False)
         self.alignment = GradientAlignment(
             parts.model, parts.batches, parts.group, self.records,
             interval=stage.spec.train.alignment_interval,
-            window=stage.spec.mer.interval if stage.spec.mer else None,
+            reptile=parts.state.reptile,
             micro_batch_size=stage.spec.train.micro_batch_size,
         )  # fmt: skip
         self.trainer: Trainer = replace(trainer, log=self.records, alignment=self.alignment)
@@ -214,7 +214,7 @@ def by_hand(rows: list[list[float]], is_replayed: list[bool]) -> AlignmentRecord
     fake, group, records = MeanRowModel(), ProcessGroup(1), Records()
     model = cast(TrainingModel, fake)
     alignment = GradientAlignment(
-        model, cast(Batches, [batch]), group, records, interval=1, window=None, micro_batch_size=None
+        model, cast(Batches, [batch]), group, records, interval=1, reptile=None, micro_batch_size=None
     )
     forward_backward(model, torch.from_numpy(batch.rows), len(rows), group, None)
     assert fake.block.weight.grad is not None
@@ -261,7 +261,7 @@ def test_equal_new_and_replayed_sequences_have_cosine_1(begin: Callable[..., Rea
     batch = Batch(np.tile(rows[:1], (4, 1)), np.array([False, True, False, False]))
     alignment = GradientAlignment(
         trainer.parts.model, cast(Batches, [batch]), trainer.parts.group, trainer.records,
-        interval=1, window=None, micro_batch_size=None,
+        interval=1, reptile=None, micro_batch_size=None,
     )  # fmt: skip
     trainer.backward(batch.rows)
     alignment.at_step(1)

@@ -264,7 +264,7 @@ def test_where_the_first_process_refuses_all_end_and_one_reports_why(mer: Stage,
     command = on_processes(mer, 2, "fsdp", learning_rate=2e-3).command(out)
     die_after(25, mer.with_settings(checkpoint_interval=10), out)
     for obstruct, reason in (
-        (lambda: None, "is of a training on other data or params"),
+        (lambda: None, "belongs to a run with different data or params"),
         (lambda: fcntl.flock(os.open(out / ".lock", os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX), "another process trains"),
     ):
         obstruct()

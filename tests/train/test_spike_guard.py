@@ -33,7 +33,7 @@ def test_a_norm_above_the_median_of_the_last_hundred_good_ones_is_bad() -> None:
     good: list[float] = []
     for norm in norms:
         expected = len(good) >= 10 and norm > 2.0 * float(np.median(good[-100:]))
-        assert bool(guard.problem(1.0, norm)) == expected
+        assert bool(guard.check(1.0, norm)) == expected
         bad += expected
         good += [] if expected else [norm]
     assert 10 < bad < 200
@@ -49,7 +49,7 @@ def test_a_loss_far_above_the_median_of_the_last_hundred_good_ones_is_bad() -> N
         if step == 60:
             guard = SpikeGuard(1.5, None, good_steps(good))
         expected = len(good) >= 10 and loss > float(np.median(good[-100:])) + 1.5
-        assert bool(guard.problem(loss, 1.0)) == expected
+        assert bool(guard.check(loss, 1.0)) == expected
         bad += expected
         good += [] if expected else [loss]
     assert 3 < bad < 100
@@ -57,12 +57,12 @@ def test_a_loss_far_above_the_median_of_the_last_hundred_good_ones_is_bad() -> N
 
 @pytest.mark.parametrize(("loss", "norm"), [(math.nan, 1.0), (1.0, math.inf), (math.inf, math.nan)])
 def test_what_is_not_finite_is_always_bad(loss: float, norm: float) -> None:
-    assert SpikeGuard(None, None).problem(loss, norm)
+    assert SpikeGuard(None, None).check(loss, norm)
 
 
 def test_without_a_factor_no_norm_is_a_spike() -> None:
     guard = SpikeGuard(None, None, good_steps([1.0] * 50))
-    assert guard.problem(1e3, 1e9) is None
+    assert guard.check(1e3, 1e9) is None
 
 
 def spoil_losses(is_bad: Callable[[int], bool], first: int = 0) -> Callable[..., Any]:

@@ -218,7 +218,7 @@ def test_checkpoints_of_another_training_are_discarded_only_on_request(mer: Stag
         stage.with_inputs(pool=with_another_manifest(mer.inputs.pool or Path(), tmp_path / "pool")),
         stage.with_inputs(parent=with_another_manifest(mer.inputs.parent, tmp_path / "parent")),
     ):
-        refused = rf"{last.name}: is of a training on other data or params.*--discard-checkpoints"
+        refused = rf"{last.name}: belongs to a run with different data or params.*--discard-checkpoints"
         with pytest.raises(TrainingError, match=refused):
             changed.train(out)
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before

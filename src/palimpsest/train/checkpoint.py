@@ -45,7 +45,7 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class SavedState:
-    """state.json of a checkpoint or of a finished run: steps done, of which training, and its files' xxh3-128."""
+    """state.json of a checkpoint or of a finished run: steps done, the run's fingerprint, xxh3-128 of each file."""
 
     step: int
     fingerprint: str
@@ -61,7 +61,7 @@ class SavedState:
         write_json(folder / STATE_FILE, encode(self))
 
     def corrupt_file(self, folder: Path) -> Path | None:
-        """The first file that is missing or not what was written; None where all are well."""
+        """The first file that is missing or not what was written; None if there is none."""
         for name, digest in self.files.items():
             if not (folder / name).is_file() or file_digest(folder / name) != digest:
                 return folder / name
@@ -87,7 +87,7 @@ class TrainingState:
 
 
 def write_full_tensors(tensors: Mapping[str, Tensor], path: Path, group: ProcessGroup) -> None:
-    """Write one file of full tensors: the first process gathers them one by one from the slices of all."""
+    """Write one file of full tensors: rank 0 gathers them one by one from the slices of all ranks."""
     gathered = {}
     for name, tensor in tensors.items():
         values = full_tensor(tensor.detach())
@@ -105,9 +105,9 @@ def write_tensors(tensors: Tensors, path: Path, metadata: dict[str, str]) -> Non
 
 
 def read_tensors(tensors: Tensors, files: Iterable[Path]) -> None:
-    """Fill this process's rows of ``tensors`` in place from files with any slices of them; nothing is sent.
+    """Fill this rank's rows of ``tensors`` in place from files with any slices of them; nothing is sent.
 
-    Raises TrainingError where the files hold other tensors.
+    Raises TrainingError if names or shapes of the tensors do not match.
     """
     files = list(files)
     with contextlib.ExitStack() as stack, torch.no_grad():
@@ -117,11 +117,13 @@ def read_tensors(tensors: Tensors, files: Iterable[Path]) -> None:
             for name in names:
                 slices[name].append((first_rows.get(name, 0), file.get_slice(name)))
         if slices.keys() != tensors.keys() or not all(_copy(tensors[name], slices[name]) for name in tensors):
-            raise TrainingError(f"{files[0]}: holds other tensors than this model has; delete its folder and run again")
+            raise TrainingError(
+                f"{files[0]}: its tensors do not match this model's names and shapes; delete its folder and run again"
+            )
 
 
 def _copy(tensor: Tensor, slices: list[tuple[int, Any]]) -> bool:
-    """Copy this process's rows from ``slices`` of the full tensor, each with its first row; whether all were found."""
+    """Copy this rank's rows from ``slices`` of the full tensor, each with its first row. Returns True if all came."""
     target, first = local_rows(tensor)
     copied = 0
     for start, rows in slices:
@@ -134,9 +136,9 @@ def _copy(tensor: Tensor, slices: list[tuple[int, Any]]) -> bool:
 
 
 class Checkpoints:
-    """The checkpoints of one training in ``folder``; ``fingerprint`` identifies it, and no other's are loaded.
+    """The checkpoints of one run in ``folder``; ``fingerprint`` identifies the run, and no other's are loaded.
 
-    The last ``keep`` are retained until the training is finished. All processes call ``save``, ``wait`` and ``resume``.
+    The last ``keep`` are retained until the run is finished. All ranks call ``save``, ``wait`` and ``resume``.
     """
 
     def __init__(self, folder: Path, fingerprint: str, group: ProcessGroup, keep: int) -> None:
@@ -169,7 +171,7 @@ class Checkpoints:
         with self._writer_group.fail_together():
             if self.group.is_first:
                 _remove(self.folder.glob(".checkpoint-*.tmp"))
-                _remove(path for path in self.folder.glob("checkpoint-*") if path not in self.found())
+                _remove(path for path in self.folder.glob("checkpoint-*") if path not in self.complete())
         with self._writer_group.fail_together():
             partial.mkdir(parents=True, exist_ok=True)
             write_tensors(tensors, own, {_FIRST_ROWS: json.dumps(first_rows)})
@@ -181,12 +183,12 @@ class Checkpoints:
                 SavedState(step=step, fingerprint=self.fingerprint, files=files).write(partial)
                 partial.rename(final)
                 sync(self.folder)
-                _remove(self.found()[: -self.keep])
+                _remove(self.complete()[: -self.keep])
 
     def resume(self, state: TrainingState) -> int:
         """Load the last checkpoint of this training in place; returns the steps done, 0 where there is none."""
         with self.group.fail_together():
-            last = self._last_step() if self.group.is_first else 0
+            last = self._latest_resumable_step() if self.group.is_first else 0
         step = self.group.broadcast(last)
         if step:
             folder = self.folder / f"checkpoint-{step:08d}"
@@ -198,12 +200,12 @@ class Checkpoints:
         """Remove every checkpoint: the training is finished, or starts from scratch."""
         _remove([*self.folder.glob("checkpoint-*"), *self.folder.glob(".checkpoint-*.tmp")])
 
-    def found(self) -> list[Path]:
-        """The complete checkpoints, of whatever training, the latest last."""
+    def complete(self) -> list[Path]:
+        """All complete checkpoints, those of other runs included, the latest last."""
         return sorted(state.parent for state in self.folder.glob(f"checkpoint-*/{STATE_FILE}"))
 
-    def _last_step(self) -> int:
-        states = {path: SavedState.read(path) for path in self.found()}
+    def _latest_resumable_step(self) -> int:
+        states = {path: SavedState.read(path) for path in self.complete()}
         own = [path for path, state in states.items() if state.fingerprint == self.fingerprint]
         if not own:
             return 0
@@ -213,9 +215,12 @@ class Checkpoints:
 
 
 def _report_failure(writing: Future[None]) -> None:
-    """At once, since the training continues to its next checkpoint, which may be hours away."""
-    if isinstance(error := writing.exception(), OSError):
-        logger.error("a checkpoint was not written: %s: %s", error.filename, error.strerror)
+    """Log it at once: the run continues to its next checkpoint, which may be hours away, and fails there."""
+    match writing.exception():
+        case OSError(filename=filename, strerror=reason):
+            logger.error("a checkpoint was not written: %s: %s", filename, reason)
+        case Exception() as error:
+            logger.error("a checkpoint was not written: %s: %s", type(error).__name__, error)
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -1,4 +1,4 @@
-"""Whether new and replayed sequences pull the weights the same way: the cosine of their gradients.
+"""Whether new and replayed sequences have aligned gradients: the cosine between the two.
 
 Riemer et al. (2019, section 2) call it transfer where the product of two examples' gradients is positive, interference
 where it is negative; Reptile is meant to raise it. Here it is measured, at steps and before and after interpolations.
@@ -19,22 +19,23 @@ from palimpsest.model.llama import Llama
 from palimpsest.train.data import Batches, rank_slice
 from palimpsest.train.distributed.process_group import ProcessGroup
 from palimpsest.train.distributed.sharding import local_tensors, sum_over_slices
+from palimpsest.train.forward_backward import forward_backward
 from palimpsest.train.metrics import AlignmentRecord
 from palimpsest.train.metrics_log import MetricsWriter
 from palimpsest.train.optimizer import gradients
-from palimpsest.train.step import forward_backward
+from palimpsest.train.reptile import Reptile
 from palimpsest.train.wrap.training_model import TrainingModel
 
 _MAX_BLOCK_GROUPS = 4
 
 
 class GradientAlignment:
-    """Measures every ``interval`` steps of a stage, and changes nothing of the training; None measures nothing.
+    """Measures every ``interval`` steps of a stage without changing the run; with None it measures nothing.
 
     Weights, moments, ``.grad`` and torch's generators are left bit for bit as they were. A measurement is a function
-    of the step's batch and the weights alone, so a resumed training writes the same records: ``at`` "step" (the weights
+    of the step's batch and the weights alone, so a resumed run writes the same records: ``at`` "step" (the weights
     that the step's gradient was taken at), "window" and "interpolated" (the same batch, after the last optimiser step
-    of a Reptile window of ``window`` steps that held a measured step, before and after the interpolation). A batch
+    of a Reptile window that contains a measured step, before and after the interpolation). A batch
     without new or without replayed sequences is skipped, and so is a group whose gradient vanishes or is not finite.
 
     Both gradients are of the mean loss of their own sequences; their norms are written too. Memory: one copy of the
@@ -45,10 +46,10 @@ class GradientAlignment:
 
     def __init__(
         self, model: TrainingModel, batches: Batches, group: ProcessGroup, log: MetricsWriter, *,
-        interval: int | None, window: int | None, micro_batch_size: int | None,
+        interval: int | None, reptile: Reptile | None, micro_batch_size: int | None,
     ) -> None:  # fmt: skip
         self._model, self._batches, self._process_group, self._log = model, batches, group, log
-        self._interval, self._window, self._micro_batch_size = interval, window, micro_batch_size
+        self._interval, self._reptile, self._micro_batch_size = interval, reptile, micro_batch_size
         self._weights = list(model.weights.values())
         self._groups = {"all": self._weights} | weight_groups(model.model)
 
@@ -60,46 +61,46 @@ class GradientAlignment:
         replayed_count, new_count = int(is_replayed.sum()), int((~is_replayed).sum())
         if not (replayed_count and new_count):
             return
-        of_replayed = self._gradient(rows[is_replayed])
+        grad_replayed = self._gradient(rows[is_replayed])
         # The gradient of the whole batch is the mean over all its sequences.
         pairs = (
-            ((of_batch * (replayed_count + new_count) - part * replayed_count) / new_count, part)
-            for of_batch, part in zip(local_tensors(gradients(self._weights)), of_replayed, strict=True)
+            ((grad_batch * (replayed_count + new_count) - part * replayed_count) / new_count, part)
+            for grad_batch, part in zip(local_tensors(gradients(self._weights)), grad_replayed, strict=True)
         )
-        self._write(step, "step", pairs)
+        self._record_cosines(step, "step", pairs)
 
     @contextlib.contextmanager
     def around_interpolation(self, step: int) -> Iterator[None]:
         """Encloses what Reptile does after optimiser step number ``step``, when no gradient is held."""
         due = self._closes_a_measured_window(step)
         if due:
-            self._at_weights(step, "window")
+            self._measure_current_weights(step, "window")
         yield
         if due:
-            self._at_weights(step, "interpolated")
+            self._measure_current_weights(step, "interpolated")
 
     def _closes_a_measured_window(self, step: int) -> bool:
-        if not (self._interval and self._window):
+        if not (self._interval and self._reptile):
             return False
-        begin = (step - 1) // self._window * self._window
-        closes = step % self._window == 0 or step == len(self._batches)
+        begin = (step - 1) // self._reptile.interval * self._reptile.interval
+        closes = self._reptile.closes_window(step, last=step == len(self._batches))
         return closes and step // self._interval > begin // self._interval
 
-    def _at_weights(self, step: int, at: Literal["window", "interpolated"]) -> None:
+    def _measure_current_weights(self, step: int, at: Literal["window", "interpolated"]) -> None:
         rows, is_replayed = self._batches[step - 1]
         if is_replayed.all() or not is_replayed.any():
             return
-        of_new, of_replayed = self._gradient(rows[~is_replayed]), self._gradient(rows[is_replayed])
-        self._write(step, at, zip(of_new, of_replayed, strict=True))
+        grad_new, grad_replayed = self._gradient(rows[~is_replayed]), self._gradient(rows[is_replayed])
+        self._record_cosines(step, at, zip(grad_new, grad_replayed, strict=True))
 
     def _gradient(self, rows: np.ndarray) -> list[Tensor]:
-        """This process's slices of the gradient of the mean loss of ``rows``; ``.grad`` is put back."""
+        """This rank's slices of the gradient of the mean loss of ``rows``; ``.grad`` is restored."""
         step_gradients = [weight.grad for weight in self._weights]
         for weight in self._weights:
             weight.grad = None
         own = rank_slice(len(rows), self._process_group.rank, self._process_group.world_size)
         device_rows = torch.from_numpy(rows[own.start : own.stop]).to(self._model.device)
-        with self._without_trace():
+        with self._isolated():
             forward_backward(self._model, device_rows, len(rows), self._process_group, self._micro_batch_size)
         found = local_tensors(gradients(self._weights))
         for weight, gradient in zip(self._weights, step_gradients, strict=True):
@@ -107,16 +108,16 @@ class GradientAlignment:
         return found
 
     @contextlib.contextmanager
-    def _without_trace(self) -> Iterator[None]:
-        """Random numbers are drawn apart. Code compiled for these sizes might serve the training's too, so none is."""
+    def _isolated(self) -> Iterator[None]:
+        """Forks the random number generators and disables torch.compile, so that the run's graphs are not affected."""
         device = self._model.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []), self._model.without_compiler():
             yield
 
-    def _write(
+    def _record_cosines(
         self, step: int, at: Literal["step", "window", "interpolated"], pairs: Iterable[tuple[Tensor, Tensor]]
     ) -> None:
-        """``pairs``: this process's slices of the gradients of new and of replayed sequences, by weight."""
+        """``pairs``: this rank's slices of the gradients of new and of replayed sequences, one pair per weight."""
         local = torch.stack([_inner_products(new, replayed) for new, replayed in pairs])
         products = sum_over_slices(local, self._weights[0]).cpu().numpy()
         index_of = {weight: index for index, weight in enumerate(self._weights)}
@@ -135,7 +136,7 @@ class GradientAlignment:
 def weight_groups(model: Llama) -> dict[str, list[Tensor]]:
     """The weights of the embedding, of up to four runs of consecutive blocks, and of the output layer, unless tied.
 
-    The norm after the last block is in none of them.
+    The norm after the last block belongs to none of them.
     """
     blocks, embedding = list(model.base_model.layers), model.get_input_embeddings().weight
     head = model.get_output_embeddings().weight

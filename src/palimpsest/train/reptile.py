@@ -28,10 +28,14 @@ class Reptile:
         self._weights = weights
         self.anchor = [weight.detach().clone() for weight in weights] if step_size != 1 else []
 
+    def closes_window(self, step: int, last: bool) -> bool:
+        """Whether there is an interpolation after optimiser step ``step`` (from 1) of the stage."""
+        return bool(self.anchor) and (last or step % self.interval == 0)
+
     @torch.no_grad()
     def after_step(self, step: int, last: bool) -> bool:
-        """Interpolate if optimiser step number ``step`` (from 1) of the stage closes a window; whether it did."""
-        if not self.anchor or not (last or step % self.interval == 0):
+        """Interpolate if step ``step`` closes a window. Returns True if it did."""
+        if not self.closes_window(step, last):
             return False
         weights, anchor = local_tensors(self._weights), local_tensors(self.anchor)
         torch._foreach_lerp_(anchor, weights, self.step_size)

@@ -18,8 +18,8 @@ class SpikeGuard:
     """Judges steps by the last 100 good ones of the stage; before the tenth, only by whether they are finite.
 
     A loss more than ``spike_nats`` above their median is bad, and so is a gradient norm above ``spike_factor`` times
-    theirs; None turns that check off. ``records``: those of metrics.jsonl so far, so that a resumed training judges as
-    one that ran through.
+    their median; None turns that check off. ``records``: those of metrics.jsonl so far, so that a resumed run judges
+    like one that was not interrupted.
     """
 
     def __init__(
@@ -37,12 +37,12 @@ class SpikeGuard:
                 self._remember(record.loss, record.gradient_norm)
 
     @property
-    def is_hopeless(self) -> bool:
+    def has_diverged(self) -> bool:
         """Whether so many steps in a row were bad that a single batch cannot be the cause."""
         return self._bad_in_a_row > _MAX_BAD_IN_A_ROW
 
-    def problem(self, loss: float, norm: float) -> str | None:
-        """What is wrong with a step; None for a good one, which is remembered."""
+    def check(self, loss: float, norm: float) -> str | None:
+        """Count a step. Returns what is wrong with it, None if it is good."""
         problem = self._judge(loss, norm)
         if problem:
             self._bad_in_a_row += 1

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import logging
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,31 +24,39 @@ from palimpsest.train.checkpoint import STATE_FILE, SavedState
 from palimpsest.train.data import Batch, Batches
 from palimpsest.train.distributed.process_group import ProcessGroup
 from palimpsest.train.distributed.sharding import full_tensor
-from palimpsest.train.export import TrainingIdentity, export, is_finished
+from palimpsest.train.export import export, is_finished
 from palimpsest.train.folder_lock import locked_folder
+from palimpsest.train.forward_backward import forward_backward
 from palimpsest.train.gradient_alignment import GradientAlignment
 from palimpsest.train.loggers import LoggedTraining, Loggers
 from palimpsest.train.lr_schedule import learning_rate
 from palimpsest.train.metrics import StepRecord, ValidationRecord, read_metrics
 from palimpsest.train.metrics_log import MetricsLog, MetricsWriter, NoMetricsLog
 from palimpsest.train.spike_guard import SpikeGuard
-from palimpsest.train.step import forward_backward
 from palimpsest.train.stop_signals import StopSignals
 from palimpsest.train.throughput import Throughput
-from palimpsest.train.training_parts import Inputs, TrainingParts, load_parts, restore
+from palimpsest.train.training_identity import TrainingIdentity
+from palimpsest.train.training_parts import Inputs, TrainingParts, build_parts, restore, set_up_torch
 from palimpsest.train.validate import Validator
 
 logger = logging.getLogger(__name__)
-_GOOD, _BAD, _HOPELESS = range(3)
+
+
+class _Verdict(IntEnum):
+    """On a step, by its loss and gradient norm; DIVERGED after many bad ones in a row."""
+
+    GOOD = 0
+    BAD = 1
+    DIVERGED = 2
 
 
 def train(spec: TrainSpec, inputs: Inputs, out: Path, *, discard_checkpoints: bool = False) -> Manifest:
-    """Train the stage of ``spec`` and write runs/{lineage}; resumes from the last checkpoint of an equal training.
+    """Train the stage of ``spec`` and write runs/{lineage}; resumes from the last checkpoint of an equal run.
 
-    All of the spec's processes call it; the first one writes and logs. Checkpoints of a training on other data or
-    params are removed with ``discard_checkpoints``. Raises TrainingError where there are some and it is not set, where
-    another process trains in ``out``, at a bad step (see ``SpikeGuard``) unless ``train.on_bad_step`` is "skip", after
-    a SIGINT, SIGTERM or SIGUSR1 once a checkpoint is written, and where a logger's package is missing.
+    Every rank calls it; rank 0 writes and logs. ``discard_checkpoints`` removes the checkpoints of a run with different
+    data or params. Raises TrainingError if there are such checkpoints and it is not set, if another run holds ``out``,
+    at a bad step (see ``SpikeGuard``) unless ``train.on_bad_step`` is "skip", after a SIGINT, SIGTERM or SIGUSR1 once a
+    checkpoint is written, and if the package of a logger is missing.
     """
     manifests = inputs.manifests()
     group = ProcessGroup(spec.train.processes)
@@ -58,13 +67,14 @@ def train(spec: TrainSpec, inputs: Inputs, out: Path, *, discard_checkpoints: bo
         training = TrainingIdentity(
             spec=spec, input_digests={role: manifests[role].digest for role in sorted(manifests)}
         )
-        parts = load_parts(training, inputs, out, group)
+        set_up_torch(spec.train)
+        parts = build_parts(training, inputs, out, group)
         with group.fail_together():
             finished = group.is_first and is_finished(out, training)
         if group.broadcast(finished):
             logger.info("%s was trained before with equal params and inputs", out)
         else:
-            trainer = load_trainer(parts, discard_checkpoints)
+            trainer = restore_trainer(parts, discard_checkpoints)
             trainer.run()
             export(out, inputs.parent, parts.state, training, parts.counts(), group)
         with group.fail_together():
@@ -75,8 +85,8 @@ def train(spec: TrainSpec, inputs: Inputs, out: Path, *, discard_checkpoints: bo
     return read_manifest(out, "run")
 
 
-def load_trainer(parts: TrainingParts, discard_checkpoints: bool) -> Trainer:
-    """Restore the state and open the log where the training stands: at its start, or after its last checkpoint."""
+def restore_trainer(parts: TrainingParts, discard_checkpoints: bool) -> Trainer:
+    """Restore the state and open the log: at the start of the stage, or after its last checkpoint."""
     spec, settings, group = parts.spec, parts.spec.train, parts.group
     signals = StopSignals()
     start = restore(parts, discard_checkpoints)
@@ -84,13 +94,13 @@ def load_trainer(parts: TrainingParts, discard_checkpoints: bool) -> Trainer:
         _warn_of_repeated_text(parts.batches)
     with group.fail_together():
         (parts.out / STATE_FILE).unlink(missing_ok=True)
-        # The first process drops what a killed run wrote after its checkpoint, before any process reads it.
+        # Rank 0 drops what a killed run logged after its last checkpoint, before any rank reads the log.
         log = _open_log(parts, start) if group.is_first else NoMetricsLog()
     records = (record for record in read_metrics(parts.out / "metrics.jsonl") if record.step <= start)
     alignment = GradientAlignment(
         parts.model, parts.batches, group, log,
         interval=settings.alignment_interval if spec.replay else None,
-        window=spec.mer.interval if spec.mer else None,
+        reptile=parts.state.reptile,
         micro_batch_size=settings.micro_batch_size,
     )  # fmt: skip
     return Trainer(
@@ -107,7 +117,7 @@ def load_trainer(parts: TrainingParts, discard_checkpoints: bool) -> Trainer:
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """A stage under way, after ``start`` steps. Steps are numbered from 1."""
+    """A training run in progress, after ``start`` steps of the stage. Steps are numbered from 1."""
 
     parts: TrainingParts
     start: int
@@ -139,7 +149,7 @@ class Trainer:
         parts.checkpoints.wait()
 
     def train_step(self, step: int, batch: Batch) -> StepRecord:
-        """One optimiser step on this process's rows of a batch; returns its losses in nats per token."""
+        """One optimiser step on this rank's rows of a batch. Returns its losses in nats per token."""
         spec, state = self.parts.spec, self.parts.state
         state.optimizer.lr = learning_rate(step - 1, len(self.parts.batches), spec.stage, spec.stages, spec.train)
         rows = torch.from_numpy(batch.rows).to(self.parts.group.device)
@@ -149,7 +159,7 @@ class Trainer:
         self.alignment.at_step(step)
         norm = float(full_tensor(torch.nn.utils.clip_grad_norm_(list(state.weights.values()), spec.train.grad_clip)))
         loss = float(losses.mean())
-        skipped = self._skips(step, loss, norm)
+        skipped = self._is_skipped(step, loss, norm)
         if not skipped:
             state.optimizer.step()
         state.optimizer.zero_grad()
@@ -171,7 +181,7 @@ class Trainer:
         self.log.write(ValidationRecord(step=step, tokens=self.parts.batches.tokens_after(step), validation=losses))
 
     def checkpoint_or_stop(self, step: int) -> None:
-        """Save a checkpoint where one is due; after a signal in any process, save one and end the training."""
+        """Save a checkpoint if one is due; after a signal to any rank, save one and end the run."""
         is_stopping = self.parts.group.any(self.signals.received)
         if is_stopping or step % self.parts.spec.train.checkpoint_interval == 0:
             self.log.sync()
@@ -189,14 +199,16 @@ class Trainer:
         if interpolated and mer.moments == "reset":
             state.optimizer.reset_moments()
 
-    def _skips(self, step: int, loss: float, norm: float) -> bool:
-        """Whether a step is bad and skipped; the training ends at it unless params say skip. All processes agree."""
-        problem = self.spike_guard.problem(loss, norm)
-        verdict = _GOOD if not problem else _HOPELESS if self.spike_guard.is_hopeless else _BAD
-        verdict = self.parts.group.broadcast(verdict)
-        if verdict == _GOOD:
+    def _is_skipped(self, step: int, loss: float, norm: float) -> bool:
+        """Check a step. Returns True if it is bad and to be skipped; raises if the run must end. All ranks agree."""
+        problem = self.spike_guard.check(loss, norm)
+        verdict = _Verdict.BAD if problem else _Verdict.GOOD
+        if problem and self.spike_guard.has_diverged:
+            verdict = _Verdict.DIVERGED
+        verdict = _Verdict(self.parts.group.broadcast(verdict))
+        if verdict == _Verdict.GOOD:
             return False
-        if verdict == _HOPELESS:
+        if verdict == _Verdict.DIVERGED:
             self._fail(
                 f"{self.parts.out}: {problem} at step {step}, as at many before it; {self._last_checkpoint()}. Lower "
                 "train.learning_rate, or raise train.spike_nats or train.spike_factor; either trains the stage from "
@@ -212,7 +224,7 @@ class Trainer:
 
     def _last_checkpoint(self) -> str:
         self.parts.checkpoints.wait()
-        found = self.parts.checkpoints.found()
+        found = self.parts.checkpoints.complete()
         return "the last checkpoint remains" if found else "there was no checkpoint before it"
 
     def _fail(self, message: str) -> NoReturn:

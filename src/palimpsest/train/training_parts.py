@@ -1,4 +1,4 @@
-"""What a stage trains with, as read from its inputs and from its last checkpoint."""
+"""The components of a training run: batches, model, optimiser state, checkpoints."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from palimpsest.artifact import Manifest, read_manifest
 from palimpsest.errors import TrainingError
 from palimpsest.model.devices import configure_torch
 from palimpsest.model.flops import training_flops_per_token
+from palimpsest.settings.training import Train
 from palimpsest.specs.training import TrainSpec
 from palimpsest.train.checkpoint import Checkpoints, TrainingState, read_tensors
 from palimpsest.train.data import Batches
 from palimpsest.train.distributed.process_group import ProcessGroup
-from palimpsest.train.export import TrainingIdentity, run_counts
 from palimpsest.train.optimizer import AdamW
 from palimpsest.train.reptile import Reptile
-from palimpsest.train.run_counts import RunCounts
+from palimpsest.train.run_counts import RunCounts, run_counts
+from palimpsest.train.training_identity import TrainingIdentity
 from palimpsest.train.wrap.allocator import keep_freed_memory
 from palimpsest.train.wrap.training_model import TrainingModel
 
@@ -28,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """The folders that a stage reads. ``pool`` is None where nothing is replayed."""
+    """The folders that a stage reads. ``pool`` is None if nothing is replayed."""
 
     parent: Path
     tokenizer: Path
@@ -46,7 +47,7 @@ class Inputs:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingParts:
-    """What a stage trains with, as it is before its first step."""
+    """The components of a training run, before its first step."""
 
     training: TrainingIdentity
     inputs: Inputs
@@ -60,7 +61,7 @@ class TrainingParts:
 
     @property
     def spec(self) -> TrainSpec:
-        """The stage."""
+        """What is trained."""
         return self.training.spec
 
     def counts(self) -> RunCounts:
@@ -69,15 +70,19 @@ class TrainingParts:
         return run_counts(self.out, self.batches, parameters, self.flops_per_token)
 
 
-def load_parts(training: TrainingIdentity, inputs: Inputs, out: Path, group: ProcessGroup) -> TrainingParts:
-    """Read the parent's model; raises ArtifactError where one of its files is corrupt."""
-    spec, settings = training.spec, training.spec.train
+def set_up_torch(settings: Train) -> None:
+    """Set threads, deterministic algorithms and the allocator of this process."""
     keep_freed_memory()
     configure_torch(settings.threads)
     if settings.compile:
         torch.use_deterministic_algorithms(True)  # the compiler's choices too
     # Nothing here reads memory that it did not write; filling it first costs a twentieth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def build_parts(training: TrainingIdentity, inputs: Inputs, out: Path, group: ProcessGroup) -> TrainingParts:
+    """Load the parent's model and build the rest around it. Raises ArtifactError if one of its files is corrupt."""
+    spec, settings = training.spec, training.spec.train
     parent = read_manifest(inputs.parent, "run")
     parent.check(*(name for name in ("model.safetensors", "optimizer.safetensors") if name in parent.files))
     batches = Batches(spec, inputs.tokens, inputs.pool)
@@ -100,7 +105,7 @@ def load_parts(training: TrainingIdentity, inputs: Inputs, out: Path, group: Pro
 
 
 def restore(parts: TrainingParts, discard_checkpoints: bool) -> int:
-    """Load the parent's moments, then the last checkpoint of this training, if any; returns the steps done."""
+    """Load the parent's moments, then the last checkpoint of this run, if any. Returns the number of steps done."""
     moments = parts.inputs.parent / "optimizer.safetensors"
     if parts.spec.train.optimizer_state == "carry" and moments.is_file():
         read_tensors(parts.state.optimizer.moments, [moments])
@@ -114,9 +119,10 @@ def restore(parts: TrainingParts, discard_checkpoints: bool) -> int:
 
 
 def _discard_others(checkpoints: Checkpoints, allowed: bool) -> None:
-    if (others := checkpoints.found()) and not allowed:
+    if (others := checkpoints.complete()) and not allowed:
         raise TrainingError(
-            f"{others[-1]}: is of a training on other data or params, from which this one cannot resume; to lose it "
-            f"and train from scratch, add --discard-checkpoints or run `rm -r {checkpoints.folder}/checkpoint-*`"
+            f"{others[-1]}: belongs to a run with different data or params, so this one cannot resume from it; to "
+            "delete it and train from scratch, add --discard-checkpoints or run "
+            f"`rm -r {checkpoints.folder}/checkpoint-*`"
         )
     checkpoints.remove_all()
