@@ -12,7 +12,6 @@ import functools
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -53,15 +52,6 @@ from palimpsest.report.training_curves import ALL_WEIGHTS, Line
 logger = logging.getLogger(__name__)
 
 _TEMPLATES = Path(__file__).parent / "templates"
-
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """One of several charts of a figure between which a switch chooses."""
-
-    key: str
-    name: str
-    chart: Chart
 
 
 def build_report(
@@ -124,8 +114,8 @@ def _verbatim(name: str) -> Markup:
     return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
 
 
-def _figures(given: Inputs, styles: Mapping[str, Style]) -> dict[str, Any]:
-    """By the names that the templates know them by: a chart, the views of a figure, or None where there is nothing."""
+def _figures(given: Inputs, styles: Mapping[str, Style]) -> dict[str, Chart | dict[str, Chart] | None]:
+    """By the names that the templates know them by: a chart, several with their names, or None where there is none."""
     results = given.results
     arms = {arm: styles[arm] for arm in results.arms}
     return {
@@ -140,41 +130,30 @@ def _figures(given: Inputs, styles: Mapping[str, Style]) -> dict[str, Any]:
     }
 
 
-def _charts(figures: Mapping[str, Any]) -> list[Chart]:
-    listed = [found if isinstance(found, list) else [found] for found in figures.values() if found]
-    return [each.chart if isinstance(each, View) else each for found in listed for each in found]
+def _charts(figures: Mapping[str, Chart | dict[str, Chart] | None]) -> list[Chart]:
+    listed = [list(found.values()) if isinstance(found, dict) else [found] for found in figures.values()]
+    return [each for found in listed for each in found if each]
 
 
-def _matrices(results: EvalAll) -> list[View]:
-    units = {"nats": loss_matrix.NATS, "bits": loss_matrix.BITS}
-    return [
-        View(key=key, name=unit, chart=loss_matrix.draw(unit, results))
-        for key, unit in units.items()
-        if loss_matrix.all_losses(results, unit)
-    ]
+def _matrices(results: EvalAll) -> dict[str, Chart]:
+    units = [unit for unit in (loss_matrix.NATS, loss_matrix.BITS) if loss_matrix.all_losses(results, unit)]
+    return {unit: loss_matrix.draw(unit, results) for unit in units}
 
 
-def _curves(given: Inputs, arms: Mapping[str, Style]) -> list[View]:
+def _curves(given: Inputs, arms: Mapping[str, Style]) -> dict[str, Chart]:
     if not given.curves:
-        return []
-    views: dict[loss_curves.Axis, str] = {"stages": "stages side by side", "tokens": "by training tokens"}
-    return [
-        View(key=key, name=name, chart=loss_curves.draw(key, given.curves, given.results, arms))
-        for key, name in views.items()
-    ]
+        return {}
+    views: dict[str, loss_curves.Axis] = {"stages side by side": "stages", "by training tokens": "tokens"}
+    return {name: loss_curves.draw(axis, given.curves, given.results, arms) for name, axis in views.items()}
 
 
-def _cosines(given: Inputs, arms: Mapping[str, Style]) -> list[View]:
+def _cosines(given: Inputs, arms: Mapping[str, Style]) -> dict[str, Chart]:
     groups = list(dict.fromkeys(line.series for line in given.cosines if line.points))
     if ALL_WEIGHTS not in groups:
-        return []
-    views = [("all", "all weights", [ALL_WEIGHTS])]
-    if layers := [group for group in groups if group != ALL_WEIGHTS]:
-        views.append(("groups", "by group of layers", layers))
-    return [
-        View(key=key, name=name, chart=gradient_cosines.draw(shown, given.cosines, given.results, arms))
-        for key, name, shown in views
-    ]
+        return {}
+    layers = [group for group in groups if group != ALL_WEIGHTS]
+    views = {"all weights": [ALL_WEIGHTS]} | ({"by group of layers": layers} if layers else {})
+    return {name: gradient_cosines.draw(shown, given.cosines, given.results, arms) for name, shown in views.items()}
 
 
 def _texts(given: Inputs) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from statistics import fmean
 from typing import TypeVar
@@ -75,11 +76,14 @@ class _Record:
     value: float
 
 
+_LINE, _STAGE = attrgetter("arm", "series"), attrgetter("stage")
+
+
 def read_loss_curves(path: Path) -> list[Line]:
     """loss_curves.csv: a line for every arm and language, thinned. Raises ArtifactError naming file and line."""
     lines = []
-    for (arm, language), records in _by_line(_read(path, "language", "loss", _LOSS_COLUMNS)).items():
-        stages = _by_stage(records)
+    for (arm, language), records in _grouped(_read(path, "language", "loss", _LOSS_COLUMNS), _LINE).items():
+        stages = _grouped(records, _STAGE)
         order = sorted(stages, key=lambda stage: max(record.step for record in stages[stage]))
         points = [point for stage in order for point in _points(stages[stage], 1)]
         lines.append(Line(arm=arm, series=language, points=_thin(points), windows=[]))
@@ -89,8 +93,8 @@ def read_loss_curves(path: Path) -> list[Line]:
 def read_gradient_cosines(path: Path) -> list[Line]:
     """alignment.csv: a line for every arm and group of layers. Raises ArtifactError naming file and line."""
     lines = []
-    for (arm, group), records in _by_line(_read(path, "group", "cosine", _COSINE_COLUMNS)).items():
-        stages = _by_stage([record for record in records if record.at == "step"])
+    for (arm, group), records in _grouped(_read(path, "group", "cosine", _COSINE_COLUMNS), _LINE).items():
+        stages = _grouped([record for record in records if record.at == "step"], _STAGE)
         bins = {stage: -(-len({r.step for r in found}) // _MAX_PER_STAGE) for stage, found in stages.items()}
         points = [point for stage, found in stages.items() for point in _points(found, bins[stage])]
         per_point = max(bins.values(), default=1)
@@ -136,14 +140,6 @@ def _grouped(records: Iterable[_Record], key: Callable[[_Record], K]) -> dict[K,
     return groups
 
 
-def _by_line(records: Iterable[_Record]) -> dict[tuple[str, str], list[_Record]]:
-    return _grouped(records, lambda record: (record.arm, record.series))
-
-
-def _by_stage(records: Iterable[_Record]) -> dict[str, list[_Record]]:
-    return _grouped(records, lambda record: record.stage)
-
-
 def _points(records: Sequence[_Record], per_point: int) -> list[Point]:
     """One stage's points in order, each over ``per_point`` neighbouring steps."""
     steps = sorted({record.step for record in records})
@@ -152,7 +148,7 @@ def _points(records: Sequence[_Record], per_point: int) -> list[Point]:
 
 
 def _point(records: Sequence[_Record]) -> Point:
-    means = [fmean(r.value for r in found) for found in _grouped(records, lambda record: record.seed).values()]
+    means = [fmean(r.value for r in found) for found in _grouped(records, attrgetter("seed")).values()]
     return Point(
         stage=records[0].stage,
         step=round(fmean({record.step for record in records})),
