@@ -71,7 +71,7 @@ def documents(built: Manifest) -> list[dict[str, str]]:
 EXPECTED = [{"id": row["id"], "text": row["text"]} for row in ROWS]
 
 
-def test_a_dataset(server: DatasetHub, tmp_path: Path) -> None:
+def test_reading_downloads_only_the_text_and_id_columns(server: DatasetHub, tmp_path: Path) -> None:
     built = make(tmp_path)
     assert documents(built) == EXPECTED
     record = built.counts["sources"]["web"]
@@ -79,7 +79,7 @@ def test_a_dataset(server: DatasetHub, tmp_path: Path) -> None:
         "licence": "odc-by", "dataset": NAME, "revision": COMMIT, "files": 2, "documents": 900,
     }  # fmt: skip
     assert server.web.url.encode() not in (built.folder / "manifest.json").read_bytes()
-    # Of 4.4 MB, the columns that are not asked for mostly stay where they are.
+    # Of 4.4 MB, the columns that are not requested are mostly not downloaded.
     assert sum(request.sent for request in server.web.log if request.path.startswith("/cdn/")) < 2_000_000
     requests = len(server.web.log)
     assert make(tmp_path).digest == built.digest and len(server.web.log) == requests
@@ -173,7 +173,7 @@ def test_an_unreachable_hub_is_one_error_and_the_next_run_resumes(server: Datase
 
 
 @pytest.mark.usefixtures("server")
-def test_no_server_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_a_server_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(DataError, match=rf"{NAME}@.*the list of files: .*refused.*gave up after"):
         make(tmp_path)
@@ -246,7 +246,7 @@ def test_missing_datasets_revisions_files_and_columns(tmp_path: Path, given: dic
 def test_a_server_that_sends_no_ranges(server: DatasetHub, tmp_path: Path) -> None:
     name = "data/fra_Latn/train/000_00000.parquet"
     server.faults = {f"/cdn/{name}": [lambda page: page.answer(200, FILES[name])]}
-    with pytest.raises(DataError, match="does not send ranges"):
+    with pytest.raises(DataError, match="does not support range requests"):
         make(tmp_path)
 
 

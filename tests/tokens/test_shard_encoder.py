@@ -80,11 +80,11 @@ def test_the_fast_encoder_writes_what_the_reference_writes(
 @pytest.mark.parametrize(
     ("text", "change", "shard", "reason"),
     [
-        ("first shard", other_ids, "given-00000", "other ids than those of tokenizers for document 0"),
+        ("first shard", other_ids, "given-00000", "its ids of document 0 differ from those of tokenizers"),
         ("first shard", lost_token, "given-00000", "the tokens of document 39 have more or fewer bytes"),
         ("first shard", beyond_vocabulary, "given-00000", "the tokens of document 0 have more or fewer"),
         # Encoded a second time, cut: the ids of the whole text are in a batch that does not begin with it.
-        ("A long document", other_ids, "given-00001", "other ids than those of tokenizers for document 256"),
+        ("A long document", other_ids, "given-00001", "its ids of document 256 differ from those of tokenizers"),
     ],
 )
 def test_a_wrong_shard_is_encoded_again(

@@ -1,1 +1,1 @@
-"""Stage raw: fetch, reference or generate the documents that everything else is made from."""
+"""Stage raw: generates, references or downloads the documents from which all data is built."""

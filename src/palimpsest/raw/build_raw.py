@@ -1,6 +1,7 @@
-"""Stage raw: the documents of a language, source by source: generated, listed or downloaded (data/raw/{language}).
+"""Stage raw: the documents of a language, generated, listed or downloaded source by source (data/raw/{language}).
 
-Each source has a folder. Its source.json, written last, preserves it when other sources or the cleaning change.
+Each source has a folder with a source.json, written last, so that it is reused when other sources or the cleaning
+change.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from palimpsest.specs.data import RawSpec
 
 logger = logging.getLogger(__name__)
 _PARTS = "part-*.jsonl.zst"
-# Patterns of the files from which an unfinished source of a kind resumes.
+# Kind of source → patterns of the files from which an unfinished one resumes.
 _RESUMED = {"hf": (_PARTS, JOURNAL), "http": (DOWNLOADS,), "warc": (DOWNLOADS,)}
 
 
 def build_raw(spec: RawSpec, out: Path, cache: Path) -> Manifest:
-    """Write data/raw/{language}. ``cache`` remembers hashes of local files between calls. Raises DataError."""
+    """Write data/raw/{language}. ``cache``: file with hashes of local files. Raises DataError."""
     out.mkdir(parents=True, exist_ok=True)
     (out / MANIFEST).unlink(missing_ok=True)
     sources = {str(source.name): source for source in spec.sources}
     for path in out.iterdir():
         if path.name not in sources and _is_source(path):
             shutil.rmtree(path)
-    for path in out.glob(".*.tmp"):  # of a killed run
+    for path in out.glob(".*.tmp"):  # left by a killed run
         path.unlink()
     states = {name: _build_source(spec, source, out / name, cache) for name, source in sources.items()}
     files = [out / name / file for name, state in states.items() for file in [*state.holds, SOURCE]]
@@ -47,7 +48,7 @@ def _is_source(path: Path) -> bool:
 
 
 def _build_source(spec: RawSpec, source: Source, folder: Path, cache: Path) -> SourceState:
-    """Read a source, or reuse its folder if that was built from an equal spec and equal files."""
+    """Read a source, or reuse its folder if it was built from the same spec and files."""
     title, inventory = f"{spec.language}/{source.name}", spec.inventory.get(str(source.name))
     wanted = fingerprint([spec.language, codec.fingerprint_fields(source), inventory, spec.revision])
     state = read_state(folder)
@@ -64,7 +65,7 @@ def _build_source(spec: RawSpec, source: Source, folder: Path, cache: Path) -> S
 
 
 def _clear(folder: Path, retained: tuple[str, ...]) -> None:
-    """Remove everything from a folder but what matches the patterns ``retained``."""
+    """Remove everything from a folder except what matches the patterns ``retained``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SOURCE).unlink(missing_ok=True)
     for path in folder.iterdir():

@@ -1,7 +1,7 @@
-"""The files of a dataset: those on the Hugging Face hub at a pinned commit, or those of a local folder like it.
+"""The files of a dataset: on the Hugging Face hub at a pinned commit, or in a local folder with the same layout.
 
-huggingface_hub lists the files and makes the requests. Files are read by ranges, so that of a Parquet file only the
-columns in use are downloaded; every range is checked, and retried as any other download.
+huggingface_hub lists the files and makes the requests. Files are read by byte ranges, so that only the columns in use
+of a Parquet file are downloaded. Every range is checked, and retried like any other download.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 BLOCK_BYTES = 8 << 20
-# One for each column that is read, and some for the file's footer.
+# One per column that is read, and some for the footer of the file.
 _BLOCKS = 4
 _CARD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetFile:
-    """A file of a dataset: its name inside it, and its size in bytes."""
+    """A file of a dataset: its path inside the dataset, and its size in bytes."""
 
     name: str
     bytes: int
 
 
 class DatasetFiles(Protocol):
-    """``title`` is the dataset's name in messages."""
+    """Lists and opens the files of a dataset. ``title``: the name of the dataset in messages."""
 
     title: str
 
@@ -57,7 +57,7 @@ class DatasetFiles(Protocol):
         """A seekable binary file."""
 
     def licence(self) -> str | None:
-        """The licence in the header of the dataset's card."""
+        """The licence in the metadata of the dataset card."""
 
 
 def dataset_files(source: HfSource) -> DatasetFiles:
@@ -71,7 +71,7 @@ class _LocalFiles:
         self._root = root
 
     def list(self, pattern: str) -> list[DatasetFile]:
-        # As the inventory of local files does, which notices changed ones.
+        # The same globbing as in the inventory of local files, which detects changed files.
         names = sorted(set(glob.glob(pattern, root_dir=self._root, recursive=True)))
         paths = {Path(name).as_posix(): self._root / name for name in names}
         return [DatasetFile(name=name, bytes=path.stat().st_size) for name, path in paths.items() if path.is_file()]
@@ -87,14 +87,14 @@ class _LocalFiles:
 
 
 class _HubFiles:
-    """Every method retries failures that may pass, and raises DataError for others."""
+    """Every method retries transient failures and raises DataError for others."""
 
     def __init__(self, name: str, revision: str) -> None:
         self.title = f"{name}@{revision[:12]}"
         self._name, self._revision = name, revision
 
     def list(self, pattern: str) -> list[DatasetFile]:
-        """Lists only the fixed folder of the glob, since a dataset can have very many files."""
+        """Lists only the fixed folder of the glob, since a dataset can have a great many files."""
         folder = fixed_folder(pattern).as_posix()
 
         def sizes() -> dict[str, int]:
@@ -146,13 +146,13 @@ class _HubFiles:
         return data
 
     def _check_range(self, response: httpx2.Response, file: DatasetFile, start: int) -> None:
-        """Raises TransientError for another range or file, DataError for a server that ignores ranges."""
+        """Raises TransientError if the range or the file is not the requested one, DataError if ranges are ignored."""
         if response.status_code == 206:
             content_range = response.headers.get("Content-Range", "")
             if parse_content_range(content_range) != (start, file.bytes):
                 raise TransientError(f"requested bytes from {start} of {file.bytes}, got {content_range}")
         elif start or file.bytes > BLOCK_BYTES:
-            raise DataError(f"{self.title}: {file.name}: the server does not send ranges of a file, which are needed")
+            raise DataError(f"{self.title}: {file.name}: the server does not support range requests, which are needed")
 
     def _get(self, file: str, headers: dict[str, str]) -> AbstractContextManager[httpx2.Response]:
         return hub.stream_dataset_file(self._name, file, self._revision, headers, http_client.TIMEOUT_S)
@@ -199,7 +199,7 @@ class _HubFiles:
 
 
 class _RangedFile(AbstractBufferedFile):  # type: ignore[misc]
-    """A file that is fetched by blocks; fsspec caches a few of them."""
+    """A file that is fetched in blocks, of which fsspec caches a few."""
 
     def __init__(self, fetch: Callable[[int, int], bytes], file: DatasetFile) -> None:
         super().__init__(
@@ -213,7 +213,7 @@ class _RangedFile(AbstractBufferedFile):  # type: ignore[misc]
 
 
 def _matching(names: Iterable[str], pattern: str) -> list[str]:
-    """The names that the glob matches, in order, as in a folder: hidden files only where they are named."""
+    """The names that the glob matches, sorted; as in a folder, hidden files match only their exact name."""
     regex = re.compile(glob_translate(pattern))
     hidden = re.compile(r"(^|/)\.")
     return sorted(name for name in names if regex.match(name) and (name == pattern or not hidden.search(name)))

@@ -1,4 +1,4 @@
-"""The records of a dataset's file as lines ``{"id", "text"}``, bad ones too, so that cleaning sees and counts them."""
+"""Converts the records of a dataset's file to lines ``{"id", "text"}``; bad ones too, so that cleaning counts them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from palimpsest.errors import DataError
 from palimpsest.file_types import Format, extensions, file_type
 from palimpsest.raw.decompress import decompressed
 
-# More than cleaning accepts as one record: of a longer line this much is written, which cleaning drops as too long.
+# More than cleaning accepts as one record. A longer line is cut to this, and cleaning drops it as too long.
 LINE_BYTES = 24 << 20
 _BOM = b"\xef\xbb\xbf"
 _FORMATS = (Format.PARQUET, Format.JSON_LINES, Format.JSON)
@@ -30,10 +30,10 @@ class RecordStatistics:
 
 
 def read_records(file: BinaryIO, name: str, text: str, id_key: str, statistics: RecordStatistics) -> Iterator[bytes]:
-    """The records of one file in its order. A record without id is named by file and number, from 1.
+    """The records of one file in order. A record without an id gets the name of the file and its number, from 1.
 
-    Raises DataError for a file of an unknown type, corrupt, cut short, or without the text column. Memory: a page of
-    Parquet for each column and 512 records, or LINE_BYTES.
+    Raises DataError if the file has an unknown type, is corrupt or truncated, or has no text column. Memory: a Parquet
+    page per column and 512 records, or LINE_BYTES.
     """
     found = file_type(name)
     if found is None or found.format not in _FORMATS:
@@ -67,7 +67,7 @@ def _document_id(value: Any, name: str, number: int) -> str:
 
 
 def _lines(file: BinaryIO, name: str) -> Iterator[bytes]:
-    """The lines that are not blank, without line ends, none longer than LINE_BYTES."""
+    """The non-blank lines without their line ends, cut to LINE_BYTES."""
     rest, start = bytearray(), True
     for _, piece in decompressed(file, name):
         if start and piece:
@@ -105,7 +105,8 @@ def _parquet(file: BinaryIO, name: str, text: str, id_key: str, statistics: Reco
             f"{name}: not a complete Parquet file, after record {number} ({error}); fetch it again"
         ) from None
     except OSError as error:
-        # Arrow's errors about the file have no number; those of a disk or a network do, and pass through.
+        # Arrow's own errors about a file have no errno; errors of the disk or the network do, and are raised as they
+        # are.
         if error.errno is not None:
             raise
         raise DataError(f"{name}: corrupt after record {number} ({error}); fetch it again") from None
@@ -127,7 +128,7 @@ def _holds_text(kind: Any) -> bool:
 
 
 def _as_bytes(column: Any) -> Any:
-    """As bytes, so that one string of invalid UTF-8 is one bad record and not the end of the file."""
+    """As bytes, so that a string of invalid UTF-8 is one bad record instead of an error for the whole file."""
     return column.cast(pa.large_binary()) if _holds_text(column.type) else column
 
 
@@ -135,6 +136,6 @@ def _line(name: str, text: bytes | None) -> bytes:
     try:
         return orjson.dumps({"id": name, "text": text if text is None else text.decode()}) + b"\n"
     except UnicodeDecodeError as error:
-        # With the invalid bytes in their positions, for cleaning to find.
+        # Keeps the invalid bytes in place, for cleaning to find.
         value = json.dumps(error.object.decode("utf-8", "surrogateescape"), ensure_ascii=False)
         return b'{"id":%b,"text":%b}\n' % (orjson.dumps(name), value.encode("utf-8", "surrogateescape"))

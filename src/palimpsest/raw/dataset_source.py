@@ -1,4 +1,4 @@
-"""Sources of kind hf: writes the records of a dataset's files as parts, file by file, so that a killed run resumes."""
+"""Sources of kind hf: writes the records of a dataset as parts, file by file, so that a killed run resumes."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from palimpsest.raw.parts import Quota
 from palimpsest.settings.sources import HfSource
 
 logger = logging.getLogger(__name__)
-# One line for each of the dataset's files that was read to its end or to the quota, written after its parts.
+# One line per file of the dataset that was read to its end or to the quota, written after its parts.
 JOURNAL = "read.jsonl"
 _SHAPING = ("dataset", "revision", "files", "text", "id", "max_documents", "max_bytes")
-# So many records without text, from the beginning of a source, mean that the column is wrong.
+# If the first so many records of a source have no text, its text column must be wrong.
 _WRONG_COLUMN_RECORDS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileRead:
-    """A file in the journal, with what it contributed. ``whole`` is False where the quota ended it.
+    """An entry of the journal: what a file contributed. ``whole`` is False if the quota ended it.
 
-    ``texts`` counts the records with text; without any, ``keys`` are those of the first record.
+    ``texts`` counts the records with text; if there are none, ``keys`` are those of the first record.
     """
 
     name: str
@@ -46,7 +46,7 @@ class FileRead:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetRead:
-    """What a source contributed in all. ``licence`` is that of the dataset's card."""
+    """The totals of a source. ``licence``: of the source, or else of the dataset card."""
 
     licence: str | None
     files: int
@@ -57,7 +57,7 @@ class DatasetRead:
 def read_dataset(source: HfSource, inventory: str | None, folder: Path) -> DatasetRead:
     """Write the parts and the journal of a source into ``folder``. ``inventory``: the hash of a local dataset's files.
 
-    Raises DataError for files that cannot be read, that are none, or that have no text in the source's column.
+    Raises DataError if no file matches, one cannot be read, or none has text in the source's column.
     """
     dataset = dataset_files(source)
     files = dataset.list(source.files)
@@ -124,7 +124,7 @@ def _with_progress(lines: Iterator[bytes], name: str) -> Iterator[bytes]:
 
 
 def _check_text(done: list[FileRead], source: HfSource, title: str) -> None:
-    """Raises DataError when so many records have no text that the column must be wrong."""
+    """Raises DataError if so many records have no text that the column must be wrong."""
     if any(file_read.texts for file_read in done):
         return
     if sum(file_read.documents for file_read in done) >= _WRONG_COLUMN_RECORDS:
@@ -138,13 +138,13 @@ def _no_text(title: str, source: HfSource, done: list[FileRead]) -> str:
 
 
 def _identity(source: HfSource, inventory: str | None) -> str:
-    """The hash of all that shapes the parts: a journal with another one belongs to other parts."""
+    """The hash of everything that determines the parts: a journal with another hash belongs to other parts."""
     shaping = [getattr(source, name) for name in _SHAPING]  # a local dataset has no name, but an inventory
     return fingerprint([shaping, inventory, parts.PART_BYTES])
 
 
 def _resume(folder: Path, identity: str) -> list[FileRead]:
-    """The files that earlier runs finished, as far as their parts exist; anything else is removed."""
+    """The files that earlier runs finished and whose parts all exist; everything after them is removed."""
     path = folder / JOURNAL
     journal = [canonical_json({"key": identity}) + b"\n"]
     done: list[FileRead] = []

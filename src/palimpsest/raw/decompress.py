@@ -32,8 +32,8 @@ def _zstd() -> _Decoder:
     return zstandard.ZstdDecompressor(max_window_size=_WINDOW_BYTES).decompressobj()
 
 
-# With the compressed bytes of one call, which alone bound its output: at most 1,032 bytes for each byte of gzip, and
-# 128 KiB for each four bytes of zstd.
+# Each with the compressed bytes of one call. Only these bound its output: at most 1,032 bytes per byte of gzip, and
+# 128 KiB per four bytes of zstd.
 _DECODERS: dict[Compression, tuple[Callable[[], _Decoder], int]] = {
     Compression.GZIP: (_gzip, 1024),
     Compression.ZSTD: (_zstd, 128),
@@ -41,12 +41,12 @@ _DECODERS: dict[Compression, tuple[Callable[[], _Decoder], int]] = {
 
 
 def decompressed(file: BinaryIO, name: str) -> Iterator[tuple[int, bytes]]:
-    """The contents of a file in pieces, each with the compressed bytes read so far.
+    """The contents of a file in pieces, each with the number of compressed bytes read so far.
 
-    The ending of ``name`` decides the compression. Any number of gzip members or zstd frames is read. A piece has at
-    most 5 MiB whatever the file decompresses to, and zstd's window at most 128 MiB; a frame that needs more is refused.
-    Raises DataError, naming the byte offset, for a compressed file that is corrupt, cut short or empty, after
-    everything that could be read before that.
+    The extension of ``name`` decides the compression. A file may have any number of gzip members or zstd frames. A
+    piece has at most 5 MiB, whatever the compression ratio, and the window of zstd at most 128 MiB; a frame that needs
+    more is refused. If a compressed file is corrupt, truncated or empty, yields everything before that and then raises
+    DataError with the byte offset.
     """
     compressed = compression(name)
     if compressed is None:

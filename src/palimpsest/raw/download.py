@@ -1,4 +1,4 @@
-"""Downloads files by HTTP: resumed where the server can, restarted where it cannot, accepted only with their hash."""
+"""Downloads files by HTTP: resumes if the server supports it, restarts if not, accepts only files with their hash."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PROGRESS_BYTES = 1 << 16
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadedFile:
-    """A file in the folder of downloads; ``name`` is its name there."""
+    """A downloaded file; ``name`` is its name in the folder of downloads."""
 
     url: str
     sha256: str
@@ -44,10 +44,10 @@ class DownloadedFile:
 
 
 def download_files(urls: Iterable[Download], folder: Path) -> list[DownloadedFile]:
-    """Download the files of ``urls`` into ``folder``, which has no other files afterwards.
+    """Download the files of ``urls`` into ``folder``, and remove all other files from it.
 
-    A file that is there with its hash is not downloaded again; an interrupted download resumes. Raises DataError, which
-    names the URL.
+    A file that exists with its hash is not downloaded again; an interrupted download resumes. Raises DataError naming
+    the URL.
     """
     files = file_names(urls)
     folder.mkdir(parents=True, exist_ok=True)
@@ -67,25 +67,25 @@ def download_files(urls: Iterable[Download], folder: Path) -> list[DownloadedFil
 
 
 def file_names(urls: Iterable[Download]) -> dict[str, Download]:
-    """The downloads by the name of their file: their own ``name``, else the last part of the URL."""
+    """File name → download. The file name is its ``name``, else the last part of the URL."""
     files: dict[str, Download] = {}
     for file in urls:
         name = file.name or unquote(urlsplit(file.url).path.rpartition("/")[2])
         if not name or name.startswith(".") or not name.isprintable() or set(name) & set("/\\"):
-            raise DataError(f"{file.url}: its last part {name!r} is no name for a file; give it one (name)")
+            raise DataError(f"{file.url}: its last part {name!r} is not a valid file name; set its name")
         if len(name.encode()) > _NAME_BYTES:
-            raise DataError(f"{file.url}: its last part has over {_NAME_BYTES} bytes; give it a name (name)")
+            raise DataError(f"{file.url}: its last part has over {_NAME_BYTES} bytes; set its name")
         if name in files:
-            raise DataError(f"{file.url}: {files[name].url} is called {name!r} too; give one another name")
+            raise DataError(f"{file.url}: {files[name].url} is called {name!r} too; set the name of one of them")
         files[name] = file
     return files
 
 
 @dataclass(kw_only=True)
 class _Transfer:
-    """A download in progress, to ``.{name}.part``; ``.{name}.part.json`` has its URL and the server's validator.
+    """A download in progress, to ``.{name}.part``; ``.{name}.part.json`` has its URL and validator.
 
-    ``validator`` is an ETag or a date by which the server says whether its file changed.
+    ``validator`` is the ETag or date with which the server tells whether its file changed.
     """
 
     session: Session
@@ -95,7 +95,7 @@ class _Transfer:
     digest: Any = field(default_factory=hashlib.sha256)
     position: int = 0
     validator: str | None = None
-    # Whether the bytes come from several answers and nothing proves that these are of one file.
+    # Whether the bytes come from several responses that may not be of the same version of the file.
     mixed: bool = False
 
     @property
@@ -139,13 +139,13 @@ class _Transfer:
             logger.info("%s: resuming at byte %s", self.path.name, f"{self.position:,}")
 
     def _receive(self, file: IO[bytes]) -> None:
-        """Read one answer to its end."""
+        """Read one response to its end."""
         try:
             response = get(self.session, self.url, self._headers())
         except RefusedError as refusal:
             if refusal.status != 416:
                 raise
-            # The server has no bytes after these, and their hash is wrong: from scratch.
+            # The server has no more bytes, and the hash of these is wrong: start from scratch.
             self.mixed = True
             return
         content_range = response.headers.get("Content-Range", "")
@@ -184,12 +184,12 @@ class _Transfer:
         write_json(self.state_file, {"url": self.url, "validator": self.validator})
 
     def _check_hash(self, file: IO[bytes]) -> None:
-        """Check the hash after a complete answer: a wrong one is final unless the bytes may be of two versions."""
+        """Check the hash after a complete response: a wrong one is final unless the bytes may be of two versions."""
         found = self.digest.hexdigest()
         if found == self.sha256:
             return
         if self.mixed:
-            logger.warning("%s: the resumed download has another hash; downloading it from scratch", self.path.name)
+            logger.warning("%s: the resumed download has the wrong hash; downloading it from scratch", self.path.name)
             self._restart(file)
             return
         self.part.unlink()
@@ -201,7 +201,7 @@ class _Transfer:
 
 
 def _validator(response: requests.Response) -> str | None:
-    """The ETag or date that changes with the file. Weak tags do not count: different bytes may share one."""
+    """The ETag or date that changes with the file. Weak tags are ignored: different bytes may share one."""
     tag: str = response.headers.get("ETag", "")
     modified: str | None = response.headers.get("Last-Modified")
     return tag if tag.startswith('"') else modified

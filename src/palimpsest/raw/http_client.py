@@ -1,4 +1,4 @@
-"""HTTP downloads: over http and https only, uncompressed, with retries after failures that may pass."""
+"""HTTP downloads: over http and https only, uncompressed, with retries after transient failures."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import urllib3.exceptions
 from palimpsest.errors import DataError
 
 logger = logging.getLogger(__name__)
-# Seconds to connect, and between two pieces of an answer.
+# Seconds to connect, and between two reads of a response.
 TIMEOUT_S = (20.0, 60.0)
 # Consecutive failures without progress after which a download gives up, and the waits between them.
 ATTEMPTS = 7
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
-# The longest Retry-After of a server that is obeyed.
+# The longest Retry-After that is respected.
 LONGEST_RETRY_AFTER_S = 600.0
 TRANSIENT_STATUSES = frozenset({408, 425, 429, 500, 502, 503, 504})
 _CHUNK = 1 << 18
@@ -38,7 +38,7 @@ class TransientError(Exception):
 
 
 class RefusedError(DataError):
-    """An answer that another attempt would not change; ``status`` is 0 where there is none."""
+    """A failure that another attempt would not change; ``status`` is 0 if there was no response."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -46,14 +46,14 @@ class RefusedError(DataError):
 
 
 class Backoff:
-    """Counts the failures of ``what`` and waits between attempts, twice as long each time."""
+    """Exponential backoff: counts the failures of ``what`` and doubles the wait between attempts."""
 
     def __init__(self, what: str) -> None:
         self._what = what
         self._failures = 0
 
     def progress(self) -> None:
-        """Start counting from scratch."""
+        """Reset the count of failures."""
         self._failures = 0
 
     def wait(self, problem: TransientError) -> None:
@@ -71,7 +71,7 @@ class Backoff:
 
 
 class Session(requests.Session):
-    """A session that names the program, asks for uncompressed bytes, and follows redirects to http and https only."""
+    """A session that identifies the program, requests uncompressed bytes, and follows redirects to http(s) only."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,9 +89,9 @@ class Session(requests.Session):
 
 
 def get(session: Session, url: str, headers: Mapping[str, str] | None = None) -> requests.Response:
-    """The head of an answer; ``read_body`` reads the rest.
+    """The head of a response; ``read_body`` reads the rest.
 
-    Raises TransientError or RefusedError, also for a status over 399.
+    Raises TransientError or RefusedError, also for a status of 400 or more.
     """
     try:
         response = session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S)
@@ -109,10 +109,10 @@ def get(session: Session, url: str, headers: Mapping[str, str] | None = None) ->
 
 
 def read_body(response: requests.Response) -> Iterator[bytes]:
-    """The body in pieces, as sent. Raises TransientError where it stalls, or ends before its Content-Length."""
+    """The body in pieces, as sent. Raises TransientError if it stalls or ends before its Content-Length."""
     try:
         with response:
-            # Not more than has arrived, since what a stalled read has gathered is lost.
+            # read1 returns what has arrived: a longer read that stalls would lose it.
             while piece := response.raw.read1(_CHUNK, decode_content=False):
                 yield piece
     except urllib3.exceptions.HTTPError as error:
@@ -120,14 +120,14 @@ def read_body(response: requests.Response) -> Iterator[bytes]:
 
 
 def parse_content_range(value: str) -> tuple[int | None, int | None]:
-    """The first byte of a partial answer and the size of the whole file; None for what a Content-Range leaves out."""
+    """The first byte of a partial response and the size of the whole file; None for what Content-Range leaves out."""
     found = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", value)
     start, size = found.groups() if found else (None, None)
     return (None if start is None else int(start)), (None if size is None else int(size))
 
 
 def retry_after(value: str | None) -> float:
-    """The seconds to wait that a Retry-After header gives, as a number or as a date; 0 without one."""
+    """The seconds to wait that a Retry-After header (a number or a date) asks for; 0 without one."""
     if value is None:
         return 0.0
     if value.isdigit():

@@ -1,4 +1,4 @@
-"""The files of a local source with size and hash, so that a changed or added file is noticed."""
+"""The files of a local source with size and hash, so that a changed or added file is detected."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ def fixed_folder(pattern: str) -> Path:
 def list_files(pattern: str, cache: Path) -> list[LocalFile]:
     """The files that ``pattern`` matches, in name order.
 
-    A file is hashed once for each size and modification time; ``cache`` remembers that. Raises DataError where nothing
-    matches.
+    A file is hashed once per size and modification time; ``cache`` has the hashes. Raises DataError if nothing matches.
     """
     root = fixed_folder(pattern)
     # A set, since glob yields a file once for each way in which several ** match it.
@@ -54,7 +53,7 @@ def list_files(pattern: str, cache: Path) -> list[LocalFile]:
 
 
 def digest_files(pattern: str, cache: Path) -> str:
-    """One hash of names, sizes and contents of the files that ``pattern`` matches."""
+    """One hash of the names, sizes and contents of the files that ``pattern`` matches."""
     return fingerprint(codec.encode(list_files(pattern, cache)))
 
 

@@ -10,13 +10,13 @@ import zstandard
 
 from palimpsest.artifact import atomic_file
 
-# Bytes of lines in a part, before compression.
+# Bytes in a part before compression.
 PART_BYTES = 256_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """Counts of lines, of their bytes, and of the parts that were written."""
+    """Counts of the lines, bytes and parts that were written."""
 
     documents: int
     bytes: int
@@ -28,7 +28,7 @@ def part(folder: Path, number: int) -> Path:
 
 
 def write_parts(lines: Iterable[bytes], folder: Path, first: int = 0) -> Written:
-    """Write parts numbered from ``first``, each atomically; memory does not grow with them."""
+    """Write parts numbered from ``first``, each atomically; memory does not grow with their number."""
     remaining, documents, size, number = iter(lines), 0, 0, first
     line = next(remaining, None)
     while line is not None:
@@ -63,7 +63,7 @@ def remove_parts(folder: Path, first: int) -> None:
 
 @dataclass
 class Quota:
-    """The documents and bytes of lines that may still be read (None: any); ``full`` once one did not fit."""
+    """The documents and bytes that may still be read (None: unlimited); ``full`` once a line did not fit."""
 
     documents: int | None
     size: int | None

@@ -1,4 +1,4 @@
-"""The record of a raw source: source.json, which is written last and lists the files of the source."""
+"""The record of a raw source: source.json, which is written last and lists its files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SOURCE = "source.json"
 
 @dataclass(frozen=True, kw_only=True)
 class SourceRecord:
-    """What a source contributed and where it comes from; a field that its kind does not have is None."""
+    """The size and origin of a source; fields that do not apply to its kind are None."""
 
     kind: str
     licence: str | None
@@ -29,7 +29,7 @@ class SourceRecord:
     urls: tuple[DownloadedFile, ...] | None = None
 
     def plain(self) -> dict[str, Any]:
-        """As JSON, without the fields that its kind does not have."""
+        """As JSON, without the fields that do not apply to its kind."""
         always = ("licence", "origin")
         return {name: value for name, value in codec.encode(self).items() if value is not None or name in always}
 
@@ -40,7 +40,7 @@ class SourceRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceState(SourceRecord):
-    """The contents of source.json: the record, the fingerprint of the request, and the folder's files: name → bytes."""
+    """The contents of source.json: the record, the fingerprint of the request, and ``holds``: file → bytes."""
 
     fingerprint: str
     holds: dict[str, int]
@@ -54,13 +54,13 @@ class SourceState(SourceRecord):
         write_json(folder / SOURCE, self.plain())
 
     def is_complete(self, folder: Path) -> bool:
-        """Whether all files exist with their sizes."""
+        """True if all files exist with their sizes."""
         sizes = ((folder / name, size) for name, size in self.holds.items())
         return all(path.is_file() and path.stat().st_size == size for path, size in sizes)
 
 
 def read_state(folder: Path) -> SourceState | None:
-    """The state in a source's folder; None where there is no readable one."""
+    """The state in a source's folder, or None if it has no readable one."""
     try:
         return codec.read(SourceState, folder / SOURCE)
     except ArtifactError:

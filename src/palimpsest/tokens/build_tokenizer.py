@@ -26,19 +26,19 @@ from palimpsest.tokens.tokenizer_sample import count_words, held_out_texts, trai
 logger = logging.getLogger(__name__)
 
 _MB = 10**6
-# No token crosses a boundary between these pieces; the first that matches wins. It is the pattern of GPT-4o
-# (o200k_base, published with tiktoken), for two reasons. Vowel signs and accents (\p{M}) do not split a word, as in
-# Llama 3's pattern they do in Hindi and vocalised Arabic. And fast encoders have code of their own for it, so that no
-# regular-expression library with other Unicode tables decides where a piece ends. Changing one character loses that.
+# No token crosses a boundary between these pieces; the first pattern that matches wins. They are those of GPT-4o
+# (o200k_base, published with tiktoken), for two reasons. Vowel signs and accents (\p{M}) do not split a word, whereas
+# Llama 3's pattern splits Hindi and vocalised Arabic there. And fast encoders have their own code for this pattern, so
+# a regular-expression library with different Unicode tables never decides where a piece ends; any edit loses that.
 _UPPER, _LOWER = r"\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}", r"\p{Ll}\p{Lm}\p{Lo}\p{M}"
 _CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 _PIECES = (
-    rf"[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]*[{_LOWER}]+{_CONTRACTION}",  # a word, with the space or sign before it
+    rf"[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]*[{_LOWER}]+{_CONTRACTION}",  # a word, with the space or symbol before it
     rf"[^\r\n\p{{L}}\p{{N}}]?[{_UPPER}]+[{_LOWER}]*{_CONTRACTION}",  # a word that ends in capitals
     r"\p{N}{1,3}",  # numbers in groups of up to three digits
-    r" ?[^\s\p{L}\p{N}]+[\r\n/]*",  # signs, with the line's end
-    r"\s*[\r\n]+",  # empty lines and their indentation
-    r"\s+(?!\S)",  # spaces, all but the one that goes with the next word
+    r" ?[^\s\p{L}\p{N}]+[\r\n/]*",  # symbols, with the line end
+    r"\s*[\r\n]+",  # blank lines and their indentation
+    r"\s+(?!\S)",  # spaces, except the one that belongs to the next word
     r"\s+",
 )
 
@@ -46,8 +46,7 @@ _PIECES = (
 def build_tokenizer(spec: TokenizerSpec, corpora: Mapping[str, Path], out: Path) -> None:
     """Write data/tokenizer. ``corpora``: language → folder.
 
-    Memory grows with sample_mb, not with the corpus. Raises DataError for a user-supplied tokenizer that is not
-    byte-level.
+    Memory grows with sample_mb, not with the corpus. Raises DataError if a user-supplied tokenizer is not byte-level.
     """
     settings = spec.tokenizer
     inputs = {language: read_manifest(corpora[language], "corpus") for language in spec.languages}
@@ -84,7 +83,7 @@ def _supplied(settings: TokenizerSettings) -> Path | None:
 
 
 def download_tokenizer(repository: str, revision: str) -> Path:
-    """The tokenizer.json of a model on the Hugging Face hub at a pinned commit, in its cache. Raises DataError."""
+    """The cached tokenizer.json of a model on the Hugging Face hub, at a pinned commit. Raises DataError."""
     instead = "give the file as tokenizer.path"
     model = Repository(section="tokenizer", name=repository, revision=revision, error=DataError, instead=instead)
     return model.file("tokenizer.json", f"convert its tokenizer, and {instead}")
@@ -125,7 +124,7 @@ def _train(corpora: Mapping[str, Manifest], vocab_size: int, budget: int) -> byt
 
 
 def _fertility(encoder: ReferenceEncoder, corpus: Manifest, budget: int) -> dict[str, float]:
-    """Tokens per byte and per word of held-out text, without end-of-text."""
+    """Tokens per byte and per word of held-out text, end-of-text excluded."""
     tokens = size = count = 0
     for text in held_out_texts(corpus, budget):
         tokens += len(encoder.encode_batch([text])[0])

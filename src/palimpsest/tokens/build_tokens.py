@@ -1,4 +1,4 @@
-"""Stage tokens: encodes a corpus folder into token shards, one for each corpus shard (data/tokens/{language})."""
+"""Stage tokens: encodes a corpus folder into token shards, one per corpus shard (data/tokens/{language})."""
 
 from __future__ import annotations
 
@@ -26,11 +26,10 @@ _SUFFIX = ".jsonl.zst"
 def build_tokens(spec: TokensSpec, corpus: Path, tokenizer: Path, out: Path, workers: int = 1) -> None:
     """Write data/tokens/{language}.
 
-    The bytes are the same for any number of workers; a killed build resumes after its last finished shard. A worker is
-    a thread. Memory for each: 2 MiB of text (or one longer document) with its encoding, and 24 bytes for each document
-    of its shard.
+    Any number of workers (threads) writes the same bytes; a killed build resumes after its last finished shard. Memory
+    per worker: 2 MiB of text (or one longer document) with its encoding, and 24 bytes per document of its shard.
     """
-    # Both encoders read it once, at their first use.
+    # Both encoders read this once, at their first use.
     os.environ.setdefault("RAYON_NUM_THREADS", str(workers))
     corpus_manifest, tokenizer_manifest = read_manifest(corpus, "corpus"), read_manifest(tokenizer, "tokenizer")
     shards = _corpus_shards(spec, corpus_manifest)
@@ -52,7 +51,7 @@ def build_tokens(spec: TokensSpec, corpus: Path, tokenizer: Path, out: Path, wor
 
 
 def _corpus_shards(spec: TokensSpec, corpus: Manifest) -> list[CorpusShard]:
-    """The corpus shards in name order, train first. Raises DataError for one whose source the spec does not have."""
+    """The corpus shards in name order, train first. Raises DataError if the source of one is not in the spec."""
     shards = []
     for split in SPLITS:
         for path in corpus.paths(f"{split}/", _SUFFIX):
@@ -70,7 +69,7 @@ def _corpus_shards(spec: TokensSpec, corpus: Manifest) -> list[CorpusShard]:
 def _fingerprints(
     spec: TokensSpec, shards: Iterable[CorpusShard], corpus: Manifest, tokenizer: Manifest
 ) -> dict[str, str]:
-    """Name of each shard → hash of all that shapes it before downsampling, which comes after encoding."""
+    """Name of each shard → hash of everything that determines it before downsampling, which comes after encoding."""
     shared = [tokenizer.digest, spec.revision]
     return {
         shard.name: fingerprint([*shared, corpus.files[shard.path.relative_to(corpus.folder).as_posix()].xxh3_128])

@@ -1,7 +1,7 @@
-"""Checks that a tokenizer.json is byte-level: every text can be encoded, and every token stands for known bytes.
+"""Checks that a tokenizer.json is byte-level: it encodes every text, and the bytes of every token are known.
 
-In the byte-level alphabet each of the 256 bytes has one character, so a token's length in characters is the number of
-bytes of text that it stands for (Radford et al. 2019). Bits per byte depend on that.
+The byte-level alphabet has one character for each of the 256 bytes, so the length of a token in characters is the
+number of bytes that it represents (Radford et al. 2019). Bits per byte are computed from that.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PROBES = (
 
 
 def end_of_text(path: Path) -> int:
-    """The id of the first of END_OF_TEXT that a tokenizer.json has as a special token, or DataError."""
+    """The id of the first of END_OF_TEXT that is a special token of a tokenizer.json. Raises DataError if none is."""
     special = {token["content"]: int(token["id"]) for token in _read(path)["added_tokens"] if token["special"]}
     for name in END_OF_TEXT:
         if name in special:
@@ -38,9 +38,9 @@ def end_of_text(path: Path) -> int:
 
 
 def token_bytes(path: Path) -> np.ndarray:
-    """Bytes of text for each id, int32 [largest id + 1]; 0 for special tokens and for ids that no token has.
+    """Bytes of text per id, int32 [largest id + 1]; 0 for special tokens and unused ids.
 
-    Raises DataError when the tokenizer is not a byte-level BPE that keeps every byte of a text.
+    Raises DataError if the tokenizer is not a byte-level BPE that preserves every byte of a text.
     """
     tokenizer = _read(path)
     vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
@@ -80,9 +80,9 @@ def _check_model(model: dict[str, Any], path: Path) -> None:
 
 
 def _check_probes(path: Path, sizes: np.ndarray, added: list[str]) -> None:
-    """Encode and decode probes, since only use shows what the parts of a tokenizer.json do together.
+    """Encode and decode probe texts: only that shows how the parts of a tokenizer.json work together.
 
-    Raises DataError when a byte is added, lost or changed.
+    Raises DataError if a byte is added, lost or changed.
     """
     encoder = ReferenceEncoder(path)
     probes = [*_PROBES, *(f"a {name} b" for name in (*END_OF_TEXT, *added))]

@@ -1,4 +1,4 @@
-"""Reads corpus shards: the texts of a .jsonl.zst file, one after another, in batches."""
+"""Reads corpus shards: streams the texts of a .jsonl.zst file, and batches them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHUNK = 1 << 20
 
 
 def read_texts(path: Path) -> Iterator[str]:
-    """The ``text`` of every line. Memory: a MiB and the longest line. Raises DataError with the line number."""
+    """The ``text`` of every line. Memory: 1 MiB and the longest line. Raises DataError with the line number."""
     number = 0
     with path.open("rb") as file:
         stream = zstandard.ZstdDecompressor().stream_reader(file, read_size=_CHUNK, read_across_frames=True)
@@ -33,7 +33,7 @@ def read_texts(path: Path) -> Iterator[str]:
 
 
 def batch_texts(documents: Iterable[str], batch_bytes: int) -> Iterator[tuple[list[str], list[int]]]:
-    """Lists of whole documents and of their sizes in bytes, of about ``batch_bytes`` or one longer document each."""
+    """Batches of documents with their sizes in bytes, of about ``batch_bytes`` each or one longer document."""
     batch: list[str] = []
     sizes: list[int] = []
     total = 0

@@ -2,7 +2,8 @@
 
 A source with ``available`` tokens (at most ``max_tokens``) and weight ``w`` retains T · w tokens. T is the largest
 total for which no source is repeated: the minimum over the sources of available / w. Without weights, a source retains
-all of ``available``. Counts are of training tokens; validation is downsampled by the same fraction. All is exact.
+all of ``available``. Counts are of training tokens; validation is downsampled by the same fraction. The arithmetic is
+exact.
 """
 
 from __future__ import annotations

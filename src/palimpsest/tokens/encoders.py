@@ -1,11 +1,11 @@
 """Text to token ids: the reference encoder, and a fast one with the same results.
 
-``ReferenceEncoder`` is Hugging Face ``tokenizers``, which defines the correct ids. ``FastEncoder`` is fastokens, many
-times as fast. It is a young library, so its user compares the two (``palimpsest.tokens.shard_encoder``).
+``ReferenceEncoder`` is Hugging Face ``tokenizers``, which defines the correct ids. ``FastEncoder`` is fastokens, which
+is many times as fast but young, so ``palimpsest.tokens.shard_encoder`` compares the two as it encodes.
 
-Both add no begin- or end-of-text token, truncate nothing, and encode text that looks like a special token as plain
-text. Memory for each byte of a batch: fastokens 5 to 50 bytes (the most where a document is one endless word), plus a
-cache of words that stops growing at about 300 MB; tokenizers up to 150.
+Neither adds begin- or end-of-text tokens or truncates anything; text that looks like a special token is encoded as
+plain text. Memory per byte of a batch: fastokens 5 to 50 bytes (the most if a document is one endless word), plus a
+cache of words that stops growing at about 300 MB; tokenizers up to 150 bytes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNAMBIGUOUS = {"Sequence", "Split", "ByteLevel", "Digits"}
 
 
 class EncodedBatch(NamedTuple):
-    """The ids of several texts, concatenated (1-D), and the number of ids of each text (int64)."""
+    """The concatenated ids of several texts (1-D), and the number of ids of each (int64)."""
 
     ids: np.ndarray
     lengths: np.ndarray
@@ -67,7 +67,7 @@ class ReferenceEncoder:
         self._tokenizer.no_padding()
 
     def ambiguity(self) -> str | None:
-        """What in the pre-tokenizer libraries interpret differently, if anything."""
+        """The part of the pre-tokenizer that libraries interpret differently, or None."""
         splitter = self._tokenizer.pre_tokenizer
         state = splitter.__getstate__().decode() if splitter else ""
         if found := _AMBIGUOUS.search(state):
@@ -89,16 +89,16 @@ class ReferenceEncoder:
 
 
 class FastEncoderError(Exception):
-    """The fast encoder cannot be used, or differs from the reference, which then encodes; no user ever sees this."""
+    """The fast encoder is unusable or differs from the reference, which then takes over; never reaches the user."""
 
 
 class FastEncoder:
-    """fastokens. RAYON_NUM_THREADS sets its threads; it is read at the first use.
+    """fastokens. RAYON_NUM_THREADS sets its number of threads and is read at the first use.
 
-    Compared on every character of Unicode, in many patterns, the two libraries differ in two ways. They disagree about
+    Compared on every Unicode character, in many patterns, the two libraries differ in two ways. They disagree about
     ``\\w`` and similar classes, so a tokenizer whose pattern has these is refused. They disagree whether the Mongolian
-    vowel separator is a space, so texts that contain it go to ``reference``. Raises FastEncoderError for a tokenizer
-    that it cannot be used with.
+    vowel separator is a space, so texts that contain it go to ``reference``. Raises FastEncoderError if it cannot be
+    used with the tokenizer.
     """
 
     batch_bytes = 1 << 21
@@ -134,7 +134,7 @@ class FastEncoder:
 
 
 def fast_encoder(tokenizer_json: Path, reference: ReferenceEncoder) -> FastEncoder | None:
-    """The fast encoder, or None where it cannot be used with this tokenizer; the log then says why."""
+    """The fast encoder, or None if it cannot be used with this tokenizer; the log then says why."""
     try:
         return FastEncoder(tokenizer_json, reference)
     except FastEncoderError as problem:

@@ -1,8 +1,8 @@
-"""Megatron-LM's .bin/.idx token shards: a writer that streams, and a reader that maps the files.
+"""Megatron-LM's .bin/.idx token shards: a streaming writer, and a reader that maps the files into memory.
 
-``.bin`` is the tokens of one document after another. ``.idx`` is, little-endian: the magic, the version (u64), the
+``.bin`` has the tokens of one document after another. ``.idx`` has, little-endian: the magic, the version (u64), the
 code of the token type (u8), the number of sequences (u64), the number of document bounds (u64, documents + 1), then the
-length of each sequence in tokens (int32), its byte in the .bin (int64) and the document bounds (int64). Here a
+length of each sequence in tokens (int32), its byte offset in the .bin (int64) and the document bounds (int64). Here a
 sequence is a document: the bounds are 0 … documents. Source: Megatron-LM, core/datasets/indexed_dataset.py.
 """
 
@@ -26,7 +26,7 @@ VERSION = 1
 _HEADER = struct.Struct("<9sQBQQ")
 _CODES = {"uint16": 8, "int32": 4}
 _DTYPES = {code: np.dtype(name).newbyteorder("<") for name, code in _CODES.items()}
-_ENTRY = 4 + 8 + 8  # bytes of .idx for each document
+_ENTRY = 4 + 8 + 8  # bytes of .idx per document
 
 
 def _with_suffix(prefix: Path, suffix: str) -> Path:
@@ -39,9 +39,9 @@ def shard_files(prefix: Path) -> tuple[Path, Path]:
 
 
 class ShardWriter:
-    """Writes ``prefix``.bin and ``prefix``.idx, document by document; both appear when the block succeeds, .idx last.
+    """Writes ``prefix``.bin and ``prefix``.idx, document by document; both appear once the block succeeds, .idx last.
 
-    Memory: 4 bytes for each document while it is open, and 24 while it closes. ``dtype`` is uint16 or int32.
+    Memory: 4 bytes per document while it is open, and 24 while it closes. ``dtype`` is uint16 or int32.
     """
 
     def __init__(self, prefix: Path, dtype: str) -> None:
@@ -106,10 +106,10 @@ def _sync(file: IO[bytes]) -> None:
 
 
 class Shard:
-    """A finished shard. Opening it reads the header and the last entry; the arrays are mapped at their first use.
+    """A finished shard. Opening it reads the header and the last entry; the arrays are mapped on first use.
 
-    ``dtype``, ``documents`` and ``token_count`` are known at once. Raises ArtifactError when a file is missing, has
-    another format, or another size than the index says.
+    ``dtype``, ``documents`` and ``token_count`` are read at once. Raises ArtifactError if a file is missing, has the
+    wrong format, or does not have the size that the index implies.
     """
 
     def __init__(self, prefix: Path) -> None:
@@ -157,21 +157,21 @@ class Shard:
 
     @cached_property
     def tokens(self) -> np.ndarray:
-        """All tokens of the shard, 1-D, mapped."""
+        """All tokens of the shard, 1-D, memory-mapped."""
         return self._map(self._bin, self.dtype, 0, self.token_count)
 
     @cached_property
     def lengths(self) -> np.ndarray:
-        """The tokens of each document, int32, mapped."""
+        """The number of tokens of each document, int32, memory-mapped."""
         return self._map(self._idx, np.dtype("<i4"), _HEADER.size, self.documents)
 
     @cached_property
     def offsets(self) -> np.ndarray:
-        """Where each document begins in the .bin, in bytes, int64, mapped."""
+        """The byte offset of each document in the .bin, int64, memory-mapped."""
         return self._map(self._idx, np.dtype("<i8"), _HEADER.size + 4 * self.documents, self.documents)
 
     def document(self, index: int) -> np.ndarray:
-        """The tokens of one document. Raises IndexError outside 0 … documents - 1."""
+        """The tokens of one document. Raises IndexError for an index outside [0, documents)."""
         if not 0 <= index < self.documents:
             raise IndexError(f"document {index} of {self.documents} in {self._bin}")
         start, length = int(self.offsets[index]) // self.dtype.itemsize, int(self.lengths[index])

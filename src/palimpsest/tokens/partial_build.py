@@ -1,8 +1,8 @@
 """The finished shards of an interrupted build, which the next run reuses.
 
-They are in ``.build`` inside the folder, each with a marker ``{shard}.json`` that is written after it and says what it
-was made from (``fingerprint``) and its counts. Everything else is removed at the start of a build. They stay until the
-manifest is written, so that all steps after encoding may be killed at any point and repeated.
+They are in ``.build`` inside the folder. Each has a marker ``{shard}.json``, written after it, with the hash of its
+inputs (``fingerprint``) and its counts. Everything else is removed at the start of a build. The shards stay until the
+manifest is written, so that every step after encoding can be killed at any point and repeated.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class _Marker:
 class PartialBuild:
     """The finished shards for the folder ``out``. ``fingerprints``: name of every shard → hash of its inputs.
 
-    Creating it removes the manifest and every shard that has no such name and fingerprint. ``done``: name → counts of
-    the finished shards.
+    The constructor removes the manifest and every shard whose name and fingerprint are not among these. ``done``: name
+    → counts of the finished shards.
     """
 
     def __init__(self, out: Path, fingerprints: dict[str, str]) -> None:
@@ -54,7 +54,7 @@ class PartialBuild:
         return self._folder / f"{name}.json"
 
     def _finished(self, name: str) -> ShardCounts | None:
-        """The counts in the marker, if it belongs to this build and its shard is complete."""
+        """The counts in the marker, or None unless it belongs to this build and its shard is complete."""
         try:
             marker, shard = codec.read(_Marker, self._marker(name)), Shard(self.prefix(name))
         except ArtifactError:
@@ -64,13 +64,13 @@ class PartialBuild:
         return counts if is_complete and marker.fingerprint == self._fingerprints[name] else None
 
     def finish(self, name: str, counts: ShardCounts) -> None:
-        """Mark a shard that was written at its prefix."""
+        """Mark a shard, written at its prefix, as finished."""
         marker = _Marker(fingerprint=self._fingerprints[name], counts=counts)
         write_json(self._marker(name), codec.encode(marker))
         self.done[name] = counts
 
     def publish(self, name: str) -> None:
-        """Put a shard into the folder: as a hard link, or as a copy where links are not allowed."""
+        """Put a shard into ``out``, as a hard link, or as a copy if the file system has no links."""
         for path in shard_files(self.prefix(name)):
             target = self._out / path.name
             target.unlink(missing_ok=True)

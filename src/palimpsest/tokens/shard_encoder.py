@@ -1,9 +1,9 @@
 """Encodes a corpus shard into a token shard, with the fast encoder as long as it agrees with the reference.
 
-Every document is checked: its tokens must stand for as many bytes as its text has. A sample is encoded by the
-reference too: the first 8,192 characters of the first 8 documents of a shard and of every 128th after them, less than
-one per cent of a large shard. At the first difference the shard is encoded again, and every later one too, by the
-reference. The bytes of a shard do not depend on which of the two wrote it.
+Every document is checked: its tokens must represent as many bytes as its text has. A sample is also encoded by the
+reference: the first 8,192 characters of the first 8 documents of a shard and of every 128th after them, less than one
+per cent of a large shard. At the first difference, the reference encodes this shard again and all later ones. The bytes
+of a shard do not depend on which of the two wrote it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from palimpsest.tokens.megatron import Shard, ShardWriter
 
 logger = logging.getLogger(__name__)
 
-# Documents that both encoders encode: the first ones, and every n-th, each up to so many characters.
+# The documents that both encoders encode: the first ones, and every n-th, each up to a number of characters.
 _COMPARED_FIRST, _COMPARED_EVERY, _COMPARED_CHARACTERS = 8, 128, 8_192
 _CHUNK_TOKENS = 1 << 22
 
@@ -49,7 +49,7 @@ class CorpusShard:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardCounts:
-    """The contents of a shard; tokens include end-of-text, bytes are those of the text."""
+    """The size of a shard; tokens include end-of-text, bytes are those of the text."""
 
     documents: int
     tokens: int
@@ -57,7 +57,7 @@ class ShardCounts:
 
 
 def sum_counts(counts: Iterable[ShardCounts]) -> ShardCounts:
-    """The counts of several shards together."""
+    """The sums of the counts of several shards."""
     shards = list(counts)
     return ShardCounts(
         documents=sum(shard.documents for shard in shards),
@@ -69,8 +69,8 @@ def sum_counts(counts: Iterable[ShardCounts]) -> ShardCounts:
 class ShardEncoder:
     """Writes token shards with a tokenizer; several threads may share one.
 
-    ``dtype`` is the type of the ids in a shard, ``token_bytes`` the bytes of text of each id, ``end_of_text`` the id
-    after a document.
+    ``dtype`` is the type of the ids in a shard, ``token_bytes`` the bytes of text per id, ``end_of_text`` the id that
+    follows every document.
     """
 
     def __init__(self, tokenizer: Manifest) -> None:
@@ -89,7 +89,7 @@ class ShardEncoder:
         return ShardCounts(documents=shard.documents, tokens=shard.token_count, bytes=size)
 
     def write(self, source: Path, prefix: Path) -> ShardCounts:
-        """Write one token shard. Raises DataError when a document's tokens do not stand for its text."""
+        """Write one token shard. Raises DataError if the tokens of a document do not represent its text."""
         if (fast := self._fast) is not None:
             try:
                 return self._write(source, prefix, fast)
@@ -117,7 +117,7 @@ class ShardEncoder:
     def _check(
         self, source: Path, first: int, batch: list[str], sizes: list[int], encoded: EncodedBatch, encoder: Encoder
     ) -> None:
-        """Raises FastEncoderError for a fault of the fast encoder, DataError for one of the tokenizer itself."""
+        """Raises FastEncoderError for an error of the fast encoder, DataError for one of the tokenizer itself."""
         wrong = self._first_wrong_size(sizes, encoded)
         if encoder is not self._reference:
             if wrong is not None:
@@ -132,7 +132,7 @@ class ShardEncoder:
             )
 
     def _first_wrong_size(self, sizes: list[int], encoded: EncodedBatch) -> int | None:
-        """The index of the first document whose tokens stand for more or fewer bytes than its text has."""
+        """The index of the first document whose tokens represent more or fewer bytes than its text has, or None."""
         if len(encoded.lengths) != len(sizes) or encoded.ids.max(initial=0) >= len(self.token_bytes):
             return 0
         found = np.zeros(len(sizes), dtype=np.int64)
@@ -144,7 +144,7 @@ class ShardEncoder:
         return int(wrong[0]) if wrong.size else None
 
     def _compare(self, first: int, batch: list[str], encoded: EncodedBatch, encoder: Encoder) -> None:
-        """Encode a sample of the batch, whose first document is number ``first``, with the reference too."""
+        """Encode a sample of the batch with the reference too. ``first``: number of its first document in the shard."""
         ends = np.cumsum(encoded.lengths)
         for index, text in enumerate(batch):
             number = first + index
@@ -155,10 +155,10 @@ class ShardEncoder:
                 text = text[:_COMPARED_CHARACTERS]
                 ids = encoder.encode([text]).ids
             if not np.array_equal(ids, self._reference.encode([text]).ids):
-                raise FastEncoderError(f"other ids than those of tokenizers for document {number}")
+                raise FastEncoderError(f"its ids of document {number} differ from those of tokenizers")
 
     def _first_not_lossless(self, batch: list[str], encoded: EncodedBatch) -> int | None:
-        """The index of the first document that decoding does not restore."""
+        """The index of the first document that decoding does not restore, or None."""
         end = 0
         for index, text in enumerate(batch):
             begin, end = end, end + int(encoded.lengths[index])

@@ -1,4 +1,4 @@
-"""Samples text to train a tokenizer on and to measure it, and counts words for its fertility."""
+"""Samples of text to train and to measure a tokenizer on, and the count of words for its fertility."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WORD = re.compile(rf"[{_SPACELESS}]|[^\s{_SPACELESS}]+")
 
 
 def count_words(text: str) -> int:
-    """The runs between spaces; in scripts that are written without spaces, characters."""
+    """The number of words: runs between spaces, or characters in scripts that are written without spaces."""
     return sum(1 for _ in _WORD.finditer(text))
 
 
@@ -36,10 +36,10 @@ def held_out_texts(corpus: Manifest, budget: int) -> Iterator[str]:
 
 
 def training_sample(corpus: Manifest, budget: int) -> list[str]:
-    """About ``budget`` bytes of the train split, the same number from each shard. Memory: twice the budget at most.
+    """About ``budget`` bytes of the train split, the same number from each shard. Memory: at most twice the budget.
 
     A document contributes at most a hundredth of the budget (or 10,000 characters), so that no single novel dominates;
-    the rest of long documents is used only where the budget is not reached otherwise.
+    the rest of a long document is used only if the budget is not reached otherwise.
     """
     prefix = max(_SHORTEST_PREFIX, budget // 100)
     paths = corpus.paths("train/")
