@@ -6,6 +6,8 @@ import operator
 import signal
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,20 +42,20 @@ def test_a_folder_without_a_whole_manifest_does_not_exist(tmp_path):
         read_manifest(tmp_path / "x", "raw")
 
 
-JUNK = (None, True, 1, "x", [])
+JUNK: tuple[Any, ...] = (None, True, 1, "x", [])
 KEYS = ((), ("format",), ("params",), ("inputs",), ("files",), ("counts",), ("files", "a.txt"), ("files", "no.txt"))
-ENTRIES = ({}, {"bytes": 5}, {"bytes": True, "xxh3_128": "x"}, {"bytes": 5, "xxh3_128": 5})
+ENTRIES: tuple[dict[str, Any], ...] = ({}, {"bytes": 5}, {"bytes": True, "xxh3_128": "x"}, {"bytes": 5, "xxh3_128": 5})
 
 
 @pytest.mark.parametrize(
     ("key", "junk"),
     [*((key, junk) for key in KEYS for junk in JUNK), *((("files", "a.txt"), entry) for entry in ENTRIES)],
 )
-def test_a_malformed_manifest_is_named(tmp_path, key, junk):
+def test_a_malformed_manifest_is_named(tmp_path: Path, key: tuple[str, ...], junk: Any) -> None:
     folder(tmp_path / "x")
     path = tmp_path / "x" / "manifest.json"
-    document = {"whole": json.loads(path.read_bytes())}
-    *above, last = "whole", *key
+    document: Any = {"whole": json.loads(path.read_bytes())}
+    *above, last = ("whole", *key)
     functools.reduce(operator.getitem, above, document)[last] = junk
     path.write_text(json.dumps(document["whole"]))
     with pytest.raises(ArtifactError, match=r"x/manifest\.json: .*run its stage again"):

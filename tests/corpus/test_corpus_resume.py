@@ -68,7 +68,7 @@ def test_a_broken_run_resumes_after_its_last_segment(stage: CorpusStage, monkeyp
     cleaned: list[tuple[str, str, int]] = []
     opened: list[str] = []
     allowed = 10**9
-    plain_clean, plain_read = cleaner.Cleaner.clean, batch_stream.read_file
+    plain_clean, plain_read = cleaner.Cleaner.clean, read_file.read_file
 
     def counted(self: Any, batch: Any, source: str) -> Any:
         if len(cleaned) == allowed:

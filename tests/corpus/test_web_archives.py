@@ -13,7 +13,6 @@ from warcio.archiveiterator import ArchiveIterator
 from warcio.statusandheaders import StatusAndHeaders
 from warcio.warcwriter import WARCWriter
 
-from palimpsest.corpus.cleaning import web_page
 from palimpsest.corpus.cleaning.rejected import Rejected
 from palimpsest.corpus.cleaning.web_page import decode_html, page_text
 from palimpsest.corpus.reading import warc_reader
@@ -186,7 +185,7 @@ def test_an_exception_of_the_extractor_is_a_reason(monkeypatch: pytest.MonkeyPat
     def broken(*_: object, **__: object) -> None:
         raise RecursionError("too deep")
 
-    monkeypatch.setattr(web_page.trafilatura, "extract", broken)
+    monkeypatch.setattr("palimpsest.corpus.cleaning.web_page.trafilatura.extract", broken)
     with pytest.raises(Rejected) as caught:
         page_text(b"HTTP/1.1 200 OK\r\n\r\n<p>x</p>")
     assert (caught.value.reason, caught.value.excerpt[:23]) == ("bad_page", "RecursionError: <p>x</p")

@@ -14,11 +14,11 @@ from palimpsest.evaluate.results.eval_all import (
     ArmSummary,
     CheckpointSummary,
     EvalAll,
-    StageLedger,
     TaskInfo,
     TokenTotals,
 )
 from palimpsest.evaluate.results.seed_mean import SeedMean
+from palimpsest.replay.stage_ledger import StageLedger
 
 
 def mean(value: float, sd: float | None = None) -> SeedMean:

@@ -28,7 +28,7 @@ EXPECTED = {
 }  # fmt: skip
 
 
-class Rows(list):  # type: ignore[type-arg]
+class Rows(list):
     """As much of a datasets.Dataset as the functions ask for."""
 
     @classmethod

@@ -21,7 +21,7 @@ from support.raw_specs import raw_spec
 from palimpsest.artifact import read_json
 from palimpsest.codec import encode
 from palimpsest.errors import DataError
-from palimpsest.raw import dataset_source, parts
+from palimpsest.raw import dataset_records, dataset_source, parts
 from palimpsest.raw.build_raw import build_raw
 from palimpsest.settings.sources import HfSource
 from palimpsest.specs.data import RawSpec
@@ -118,7 +118,7 @@ def test_only_what_shapes_the_parts_is_read_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
-    honest = dataset_source.read_records
+    honest = dataset_records.read_records
 
     def read_records(file: BinaryIO, name: str, *rest: Any) -> Iterator[bytes]:
         read.append(name)

@@ -151,7 +151,7 @@ def test_busy_servers_are_retried_after_their_wait(
     web: WebServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(http_client.time, "sleep", waits.append)
+    monkeypatch.setattr("palimpsest.raw.http_client.time.sleep", waits.append)
     busy = [
         lambda page: page.answer(503, b"busy"),
         lambda page: page.answer(429, b"slow down", Retry_After="3"),

@@ -6,6 +6,7 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,7 +148,7 @@ def identifier() -> object:
 
 
 @pytest.mark.parametrize("code", LANGUAGES)
-def test_language_is_identified(code: str, identifier) -> None:  # type: ignore[no-untyped-def]
+def test_language_is_identified(code: str, identifier: Any) -> None:
     clean = of_kind(code, "clean")[:150]
     assert sum(identifier.classify(d.text)[0] == code for d in clean) >= 0.98 * len(clean)
     wrong = of_kind(code, "wrong_language")
@@ -160,7 +161,7 @@ def field_filters(code: str) -> list[object]:
     filters = pytest.importorskip("datatrove.pipeline.filters")
     word_tokenizers = pytest.importorskip("datatrove.utils.word_tokenizers")
 
-    class Words(word_tokenizers.WordTokenizer):  # type: ignore[misc,name-defined]
+    class Words(word_tokenizers.WordTokenizer):  # type: ignore[name-defined]
         def word_tokenize(self, text: str) -> list[str]:
             return re.findall(r"\w+(?:['’]\w+)*|[^\w\s]", text)
 

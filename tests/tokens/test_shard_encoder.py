@@ -152,7 +152,7 @@ def test_running_out_of_memory_is_not_caught(trained: Path) -> None:
         def encode_batch_flat(self, *_: object, **__: object) -> None:
             raise MemoryError
 
-    engine._tokenizer = Full()  # type: ignore[assignment]
+    engine._tokenizer = Full()
     with pytest.raises(MemoryError):
         engine.encode(["a"])
 
