@@ -48,6 +48,7 @@ def test_draws_every_chart_and_answers(width: int, languages: tuple[str, ...], t
     assert re.search(r"name.*learned2\.\d{3}", seen["tips"]["plane"]) and "seeds3" in seen["tips"]["plane"]
     assert "stageinit" in seen["tips"]["matrix"] and "seeds3" in seen["tips"]["matrix"]
     assert "kindnew" in seen["tips"]["tokens"]
+    assert not any(word in tip for tip in seen["tips"].values() for word in ("NaN", "undefined", "null"))
     assert seen["off"]["pressed"] == "false" and seen["off"]["parts"] > 15 and seen["off"]["named"] == []
     assert "sequential" not in seen["off"]["tip"] and "replay" in seen["off"]["tip"]
     assert seen["on"] == ["loss-by-stages", "forgetting", "loss-matrix-nats-per-token"]

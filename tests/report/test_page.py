@@ -60,6 +60,27 @@ def test_nothing_is_fetched_or_evaluated_and_the_page_is_small(tmp_path: Path) -
     assert policy is not None and "default-src 'none'" in policy and "unsafe-eval" not in policy
 
 
+def test_a_large_experiment_is_a_page_of_a_few_megabytes(tmp_path: Path) -> None:
+    """Ten arms over five languages, each validated 5,000 times, with the cosines of eleven groups of layers."""
+    languages, arms = ("en", "fr", "de", "ar", "ja"), ("sequential", "replay", *(f"mer{k}" for k in range(8)))
+    made = MadeResults(languages=languages, arms=arms, seeds=1)
+    steps = [(stage, at * 1000 + step) for at, stage in enumerate(languages) for step in range(1, 1001)]
+    made.rows = [
+        {"arm": arm, "seed": 0, "stage": stage, "language": language, "step": step, "tokens": step * 4096, "loss": 3.21}
+        for arm in arms
+        for language in languages
+        for stage, step in steps
+    ]
+    cosines = ["arm,seed,stage,step,tokens,at,group,cosine"]
+    for group in ("all", *(f"blocks {at}" for at in range(10))):
+        cosines += [
+            f"{arm},0,{stage},{step},{step},step,{group},0.123456" for arm in arms for stage, step in steps[::5]
+        ]
+    (tmp_path / "alignment.csv").write_text("\n".join(cosines))
+    build_report(*made.write(tmp_path), [], tmp_path / "page.html", alignment=tmp_path / "alignment.csv")
+    assert (tmp_path / "page.html").stat().st_size < 5_000_000
+
+
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_headline_table_has_every_number(seeds: int, tmp_path: Path) -> None:
     made = MadeResults(seeds=seeds)

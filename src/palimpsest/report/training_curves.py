@@ -16,7 +16,7 @@ from palimpsest.errors import ArtifactError
 
 K = TypeVar("K", str, int, tuple[str, str])
 ALL_WEIGHTS = "all"  # the group of all weights together in alignment.csv
-_MAX_POINTS = 96  # of a loss curve: a panel is about 220 pixels wide
+_MAX_POINTS = 96  # of a line: a panel is about 220 pixels wide
 _MAX_PER_STAGE = 48  # of a cosine: measurements are noisy, so neighbours are averaged and none is left out
 _LOSS_COLUMNS = "arm, stage, language, step, tokens and loss"
 _COSINE_COLUMNS = "arm, seed, stage, step, tokens, at (step, window or interpolated), group and cosine"
@@ -95,7 +95,8 @@ def read_gradient_cosines(path: Path) -> list[Line]:
     lines = []
     for (arm, group), records in _grouped(_read(path, "group", "cosine", _COSINE_COLUMNS), _LINE).items():
         stages = _grouped([record for record in records if record.at == "step"], _STAGE)
-        bins = {stage: -(-len({r.step for r in found}) // _MAX_PER_STAGE) for stage, found in stages.items()}
+        most = max(min(_MAX_PER_STAGE, _MAX_POINTS // max(len(stages), 1)), 1)
+        bins = {stage: -(-len({r.step for r in found}) // most) for stage, found in stages.items()}
         points = [point for stage, found in stages.items() for point in _points(found, bins[stage])]
         per_point = max(bins.values(), default=1)
         lines.append(Line(arm=arm, series=group, points=points, windows=_windows(records), per_point=per_point))

@@ -26,6 +26,7 @@ SHOWN = "indexof(hidden, datum.arm) < 0"  # arms that the reader has not switche
 TEXT, SOFT, FAINT = "var(--text)", "var(--soft)", "var(--faint)"
 TOKENS = "replace(format(datum.value, '~s'), 'G', 'B')"  # as the field writes tokens
 _LINE_HEIGHT = 13  # of a label, in pixels
+_MAX_PLACES = 48  # of the cursor in a panel
 _FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, Noto Sans, Noto Sans Arabic, Noto Sans JP, sans-serif"
 
 # Vega's configuration of every chart of the page: the page's own restraint.
@@ -169,7 +170,7 @@ def add_cursor(lines: Sequence[list[Row]], domain: Domain, tip: Callable[[Row], 
     Lines of one panel are measured at different places, so each tells at every place its point nearest to it.
     """
     low, high = domain
-    steps = max(min(map(len, lines), default=1) - 1, 1)
+    steps = min(max(min(map(len, lines), default=1) - 1, 1), _MAX_PLACES - 1)
     for line in lines:
         nearest: dict[int, tuple[float, Row]] = {}
         for row in line:

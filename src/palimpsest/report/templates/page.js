@@ -34,12 +34,13 @@
     return spec;
   };
 
+  const sanitize = (value) => (/^(NaN|undefined)$/.test(value) ? "–" : String(value).replace(/&/g, "&amp;").replace(/</g, "&lt;"));
   const draw = async (holder, room) => {
     const chart = charts[holder.dataset.chart];
     const spec = fitted(chart, room);
     spec.datasets = { ...spec.datasets, table: chart.table };
     views.get(holder)?.finalize();
-    const options = { mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false, ast: true, config, patch: labelled, tooltip: { disableDefaultStyle: true } };
+    const options = { mode: "vega-lite", renderer: "svg", actions: false, defaultStyle: false, ast: true, config, patch: labelled, tooltip: { disableDefaultStyle: true, sanitize } };
     views.set(holder, (await vegaEmbed(holder, spec, options)).view);
     if (hidden.size) await views.get(holder).signal("hidden", [...hidden]).runAsync();
   };
