@@ -34,7 +34,8 @@
     return spec;
   };
 
-  const sanitize = (value) => (/^(NaN|undefined)$/.test(value) ? "–" : String(value).replace(/&/g, "&amp;").replace(/</g, "&lt;"));
+  // Where a row lacks a value that others have, Vega-Lite formats nothing as a number: NaN, or NaNT with a unit.
+  const sanitize = (value) => (/^(NaN\w?|undefined)$/.test(value) ? "–" : String(value).replace(/&/g, "&amp;").replace(/</g, "&lt;"));
   const draw = async (holder, room) => {
     const chart = charts[holder.dataset.chart];
     const spec = fitted(chart, room);
