@@ -242,7 +242,7 @@ def _parser() -> argparse.ArgumentParser:
     command = stage("plan", _plan, "print the tokens, FLOPs, hours and disk that a params file needs", spec=False)
     command.add_argument("params", type=Path, nargs="?", default=Path("params.yaml"))
     command.add_argument("--gpu", default="H100", help="type of accelerator (H100)")
-    command.add_argument("--gpus", type=int, help="number of accelerators (as many as one training uses)")
+    command.add_argument("--gpus", type=int, help="number of accelerators (default: as many as one run uses)")
     command.add_argument("--mfu", type=float, default=0.4, help="model FLOPs utilisation of training (0.4)")
     command.add_argument("--disk", type=Path, default=Path(), help="folder on the disk to check (the current one)")
     command.add_argument("--json", action="store_true", help="print JSON")

@@ -1,4 +1,4 @@
-"""The plan against closed forms, a real model, the paper's accounting, and trainings that were run."""
+"""The plan against closed forms, a real model, the paper's accounting, and finished training runs."""
 
 import json
 from pathlib import Path
@@ -83,7 +83,7 @@ def test_a_pretrained_model_has_its_own_shape_and_vocabulary(tmp_path, monkeypat
 
 
 def test_the_accounting_of_the_paper(tmp_path):
-    """100.0 B new tokens a language; 1.33x and 2x compute in a stage that replays; all of it by closed forms."""
+    """100.0 B new tokens per language; 1.33x and 2x the compute in a stage that replays; all by closed forms."""
     new = STEPS * SEQUENCES * CONTEXT
     assert f"{new / 1e9:.1f}" == "100.0"
     per_token = 3 * (24 * (8 * 1024**2 + 4 * CONTEXT * 1024 + 6 * 1024 * 2560) + 2 * VOCAB * 1024)
@@ -97,7 +97,7 @@ def test_the_accounting_of_the_paper(tmp_path):
         assert ratio == pytest.approx(factor, rel=1e-7)
         assert stages[f"en/{replays}"].compute_over_budget == ratio
         assert stages["en"].flops == new * per_token
-        # one base model, three arms of two stages more, and joint, which is as much as three
+        # one base model, two more stages in each of three arms, and joint, which counts as three stages
         assert plan.arms.stages == 8
         assert plan.arms.new_tokens == (1 + 3 * 2 + 3) * new
         assert plan.arms.flops == pytest.approx((1 + 2 + 2 * 2 * factor + 3) * new * per_token, rel=1e-7)
@@ -135,7 +135,7 @@ SMALL = {
 
 @pytest.mark.slow
 def test_the_plan_equals_the_ledgers_and_files_of_finished_runs(tmp_path, tokens, tokenizer):
-    """Every lineage trained for real: ledgers, parameters, FLOPs, and the bytes of what is on disk then."""
+    """Every lineage is really trained: ledgers, parameters, FLOPs, and the bytes on disk afterwards."""
     plan = plan_of(tmp_path, SMALL)
     seen = {stage.lineage: stage for stage in plan.stages}
     params = parse(SMALL, "here")
@@ -195,7 +195,7 @@ def test_wall_time_waits_for_parents_and_gpus(tmp_path):
     assert many.wall_hours == pytest.approx(many.longest_chain.hours)
 
 
-def test_a_training_on_four_gpus_takes_a_quarter_of_the_time(tmp_path):
+def test_a_run_on_four_gpus_takes_a_quarter_of_the_time(tmp_path):
     shared = {"train": {"processes": 4}}
     alone, four = plan_of(tmp_path, BASE).all, plan_of(tmp_path, BASE | shared)
     assert four.gpus.count == 4
@@ -208,9 +208,9 @@ def test_a_training_on_four_gpus_takes_a_quarter_of_the_time(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--gpu", "abacus"], "--gpu abacus: its peak is unknown; known are B200, H200"),
+        (["--gpu", "abacus"], "--gpu abacus: its peak FLOP/s are unknown; known GPUs are B200, H200"),
         (["--mfu", "40"], "--mfu 40.0: must be above 0 and at most 1"),
-        (["--gpus", "0"], "--gpus 0: one training uses 1 (train.processes)"),
+        (["--gpus", "0"], "--gpus 0: one run uses 1 (train.processes)"),
         (["--disk", "/nowhere"], "--disk /nowhere: No such file or directory"),
     ],
 )

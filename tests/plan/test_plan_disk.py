@@ -1,4 +1,4 @@
-"""The disk that a plan requires: counted, estimated, measured where files exist, refused where it is not free."""
+"""The disk space of a plan: counted, estimated, measured if files exist, refused if it is not free."""
 
 import json
 from collections import namedtuple
@@ -16,18 +16,18 @@ from palimpsest.raw.sample import sample_documents
 
 
 def test_checkpoints_in_flight(tmp_path):
-    """Two kept and one being written, of the two largest trainings: 16 bytes a parameter with MER's anchor, else 12."""
+    """Two kept and one being written, of the two largest runs: 16 bytes per parameter with MER's anchor, else 12."""
     train = {"steps": 3000, "checkpoint_interval": 1000, "keep_checkpoints": 2}
     plan = plan_of(tmp_path, BASE | {"train": train, "arms": ["replay", "mer"]}, gpus=2)
     parameters = plan.models[0].parameters
-    # four thousand steps with replay: three before the last
+    # four thousand steps with replay: three checkpoints before the final one
     assert plan.disk.in_flight == 2 * 3 * 16 * parameters
     plan = plan_of(tmp_path, BASE | {"train": train, "arms": ["sequential"]}, gpus=2)
     assert plan.disk.in_flight == 2 * 2 * 12 * parameters
 
 
 @pytest.mark.parametrize(("entries", "width"), [(65_535, 2), (65_536, 4)])
-def test_shards_take_two_or_four_bytes_a_token(tmp_path, entries, width):
+def test_shards_take_two_or_four_bytes_per_token(tmp_path, entries, width):
     plan = plan_of(tmp_path, BASE | {"tokenizer": {"vocab_size": entries}})
     text = 2000 * 1200
     for language in plan.disk.languages.values():

@@ -1,1 +1,1 @@
-"""The loss matrix and what follows from it."""
+"""Held-out losses, zero-shot tasks, continual-learning metrics, and scaling laws of the checkpoints."""

@@ -1,4 +1,9 @@
-"""An arm over its seeds: means and spread of losses, forgetting, transfer and task scores."""
+"""An arm over its seeds: means and spread of losses, forgetting, transfer and task scores.
+
+Computes the ``arms`` entries of eval_all.json. To add a metric of a whole lineage, such as forgetting: write its
+formula in continual_metrics.py, call it in ``summarise_arm``, and add its field to ``ArmSummary`` in
+results/eval_all.py. For a metric of a single checkpoint see evaluated_checkpoint.py.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +18,14 @@ Matrix = Mapping[str, Mapping[str, float]]
 
 
 def summarise_arm(lineages: Mapping[str, str], checkpoints: Mapping[str, EvaluatedCheckpoint]) -> ArmSummary:
-    """The arm's entry in eval_all.json. ``lineages``: seed → last lineage.
+    """The arm's entry in eval_all.json. ``lineages``: seed → final lineage.
 
     Tokens and FLOPs are those of the first seed: seeds differ in the order of the data, not in its amount.
     """
     chains = [[checkpoints[path] for path in ancestors(last)] for last in lineages.values()]
     loss = [loss_matrix(chain) for chain in chains]
     bits = [{checkpoint.stage: checkpoint.bits_per_byte for checkpoint in chain} for chain in chains]
-    # Joint training has one stage for all languages: nothing to forget, and no stage of a language's own.
+    # Joint training has one stage for all languages, so there is nothing to forget and no stage per language.
     by_stages = [] if "joint" in loss[0] else loss
     ledgers = [checkpoint.ledger for checkpoint in chains[0] if checkpoint.ledger]
     return ArmSummary(
@@ -44,7 +49,7 @@ def summarise_arm(lineages: Mapping[str, str], checkpoints: Mapping[str, Evaluat
 
 
 def _task_scores(chain: Sequence[EvaluatedCheckpoint]) -> Matrix:
-    """Stage → task → score; {} where no tasks were run."""
+    """Stage → task → score; {} if no tasks were run."""
     return {
         checkpoint.stage: {name: result.value for name, result in checkpoint.tasks.items()}
         for checkpoint in chain

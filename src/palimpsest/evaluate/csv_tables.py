@@ -1,7 +1,7 @@
 """The CSV files beside eval_all.json: results/plots for plotting, results/tables with every table of the report.
 
-Numbers are not rounded; what does not exist (the forgetting of joint, a deviation of one seed) is left empty.
-docs/formats.md lists the columns. A table without rows has its header.
+Numbers are not rounded; a value that does not exist (the forgetting of joint, the deviation of one seed) is an empty
+cell. A table without rows still has its header. docs/formats.md lists the columns.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _LEDGER = (
 
 
 def write_plots(results: EvalAll, root: Path, arms: FinalCheckpoints) -> None:
-    """Write results/plots from eval_all.json's contents and the metrics.jsonl of the runs under ``root``."""
+    """Write results/plots from the contents of eval_all.json and the metrics.jsonl files under ``root``/runs."""
     rows = {
         "loss_curves": _loss_curves(root, arms),
         "alignment": _alignment(root, arms),
@@ -55,7 +55,7 @@ def write_plots(results: EvalAll, root: Path, arms: FinalCheckpoints) -> None:
 
 
 def write_tables(results: EvalAll, folder: Path) -> None:
-    """Write ``folder`` (results/tables) from eval_all.json's contents alone."""
+    """Write ``folder`` (results/tables) from the contents of eval_all.json alone."""
     headline = list(_headline(results))
     tables: dict[str, tuple[Iterable[str], Iterable[Row]]] = {
         "headline": (headline[0], headline),
@@ -81,7 +81,7 @@ class _StageLog:
     tokens_before: int
 
     def position(self, record: MetricsRecord) -> Row:
-        """Step and tokens from the start of the lineage; the last batch of a stage may be smaller."""
+        """Step and tokens from the start of the lineage; the last batch of a stage may be short."""
         tokens = min(record.step * self.tokens_per_step, self.total_tokens)
         return {"step": self.steps_before + record.step, "tokens": self.tokens_before + tokens}
 
@@ -91,8 +91,8 @@ def _stage_logs(root: Path, arms: FinalCheckpoints) -> Iterator[_StageLog]:
         for seed, last in seeds.items():
             steps = tokens = 0
             for lineage in ancestors(last)[1:]:
-                run = read_manifest(root / "runs" / lineage, "run")
-                counts, settings = read_counts(run), run.params["train"]
+                manifest = read_manifest(root / "runs" / lineage, "run")
+                counts, settings = read_counts(manifest), manifest.params["train"]
                 assert isinstance(counts, RunCounts), "only the initial model was not trained"
                 ledger = counts.ledger
                 yield _StageLog(
@@ -145,7 +145,7 @@ def _ledgers(results: EvalAll, columns: Iterable[str]) -> Iterator[Row]:
 
 
 def _headline(results: EvalAll) -> Iterator[Row]:
-    """A row for each arm: the last row of its matrix, its forgetting, and its cost."""
+    """One row per arm: the last row of its loss matrix, its forgetting, and its cost."""
     for arm, summary in results.arms.items():
         row: Row = {"arm": arm, "seeds": len(summary.lineages)}
         for language in results.languages:

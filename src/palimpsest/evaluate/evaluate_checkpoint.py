@@ -1,4 +1,4 @@
-"""Evaluation of one checkpoint: held-out loss on every language, document by document, and samples of its text."""
+"""Stage evaluate: the held-out loss of a checkpoint on every language, per document, and samples of its text."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from palimpsest.tokens.sequences import Documents
 def evaluate_checkpoint(
     spec: EvaluationSpec, run: Path, tokenizer: Path, tokens: Mapping[str, Path], out: Path
 ) -> Manifest:
-    """Write results/evaluation/{lineage}: nats, tokens and bytes of every held-out document, and samples."""
+    """Write results/evaluation/{lineage}: nats, tokens and bytes per held-out document, and samples."""
     inputs = {"run": read_manifest(run, "run"), "tokenizer": read_manifest(tokenizer, "tokenizer")}
     inputs["run"].check("model.safetensors")
     configure_torch(spec.threads)

@@ -1,4 +1,9 @@
-"""A checkpoint with its evaluation, read from runs/ and results/."""
+"""A checkpoint with its evaluation, read from runs/ and results/.
+
+Computes the ``runs`` entries of eval_all.json, one per checkpoint. To add a metric of a single checkpoint, compute it
+here, set it in ``EvaluatedCheckpoint.summary``, and add its field to ``CheckpointSummary`` in results/eval_all.py. For
+a metric of a whole lineage see arm_summary.py.
+"""
 
 from __future__ import annotations
 
@@ -34,28 +39,31 @@ T = TypeVar("T")
 
 
 def ancestors(lineage: str) -> list[str]:
-    """The paths from the initial model to ``lineage``, which is a path whose every folder is a checkpoint."""
+    """The lineages from the initial model to ``lineage`` itself: every folder of its path is a checkpoint."""
     parts = PurePosixPath(lineage).parts
     return ["/".join(parts[: length + 1]) for length in range(len(parts))]
 
 
-def last_lineages(arms: FinalCheckpoints) -> list[str]:
-    """The last lineage of every seed of every arm."""
+def final_lineages(arms: FinalCheckpoints) -> list[str]:
+    """The final lineage of every seed of every arm."""
     return [last for seeds in arms.values() for last in seeds.values()]
 
 
 def stage_name(lineage: str) -> str:
-    """The row of the loss matrix that a checkpoint fills: "init", a language, or "joint"."""
+    """The row of a lineage in the loss matrix: "init", a language, or "joint"."""
     parts = PurePosixPath(lineage).parts
     return "init" if len(parts) == 1 else parts[-1].split(".")[0].split("+")[0]
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedCheckpoint:
-    """One checkpoint: the manifest of its training, its evaluation and its zero-shot tasks (empty without any)."""
+    """One checkpoint: its manifest, its evaluation and its zero-shot tasks (empty if none were run).
+
+    ``lineage`` is its path under runs/, ``manifest`` that of its folder there.
+    """
 
     lineage: str
-    run: Manifest
+    manifest: Manifest
     evaluation: CheckpointEvaluation
     tasks: TaskResults
 
@@ -73,7 +81,7 @@ class EvaluatedCheckpoint:
 
     @cached_property
     def counts(self) -> InitCounts:
-        return read_counts(self.run)
+        return read_counts(self.manifest)
 
     @property
     def ledger(self) -> StageLedger | None:
@@ -90,7 +98,7 @@ class EvaluatedCheckpoint:
 
     @cached_property
     def nats_per_token(self) -> dict[str, float]:
-        """Language → loss: a row of the loss matrix."""
+        """Language → loss: the row of the checkpoint in the loss matrix."""
         return {language: _nats_per_token(losses) for language, losses in self.evaluation.losses.items()}
 
     @cached_property
@@ -99,13 +107,13 @@ class EvaluatedCheckpoint:
         return {language: _bits_per_byte(losses) for language, losses in self.evaluation.losses.items()}
 
     def summary(self, arms: Sequence[str], resamples: int) -> CheckpointSummary:
-        """The checkpoint's entry in eval_all.json. ``resamples`` of the documents give ``ci95`` of the losses."""
-        above = ancestors(self.lineage)[:-1]
+        """The checkpoint's entry in eval_all.json. ``resamples``: bootstrap resamples of documents for ``ci95``."""
+        parents = ancestors(self.lineage)[:-1]
         return CheckpointSummary(
             arms=tuple(arms),
-            seed=self.run.params["seed"],
+            seed=self.manifest.params["seed"],
             stage=self.stage,
-            parent=above[-1] if above else None,
+            parent=parents[-1] if parents else None,
             parameters=self.parameters,
             replay=self.replay,
             mer=self.mer,
@@ -119,30 +127,30 @@ class EvaluatedCheckpoint:
         )
 
     def _param(self, cls: type[T], name: str) -> T | None:
-        found = self.run.params.get(name)
-        return None if found is None else decode(cls, found, f"{self.run.folder}: {name}")
+        found = self.manifest.params.get(name)
+        return None if found is None else decode(cls, found, f"{self.manifest.folder}: {name}")
 
 
-def read_checkpoints(root: Path, lasts: Iterable[str], *, tasks: bool = False) -> dict[str, EvaluatedCheckpoint]:
-    """Every checkpoint of some lineages, by path, each read once; ``root`` holds runs/ and results/.
+def read_checkpoints(root: Path, final: Iterable[str], *, tasks: bool = False) -> dict[str, EvaluatedCheckpoint]:
+    """Lineage → checkpoint, for the ``final`` lineages and all their ancestors; ``root`` holds runs/ and results/.
 
-    ``tasks``: whether zero-shot tasks were run; otherwise results/tasks/ is not read. Raises ArtifactError naming the
-    folder where a checkpoint was not evaluated.
+    ``tasks``: whether zero-shot tasks were run; if not, results/tasks/ is not read. Raises ArtifactError naming the
+    folder of a checkpoint that was not evaluated.
     """
-    lineages = sorted({path for last in lasts for path in ancestors(last)})
+    lineages = sorted({lineage for last in final for lineage in ancestors(last)})
     return {
         lineage: EvaluatedCheckpoint(
             lineage=lineage,
             evaluation=read_evaluation(root / "results" / "evaluation" / lineage),
             tasks=read_task_results(root / "results" / "tasks" / lineage) if tasks else {},
-            run=read_manifest(root / "runs" / lineage, "run"),
+            manifest=read_manifest(root / "runs" / lineage, "run"),
         )
         for lineage in lineages
     }
 
 
 def loss_matrix(chain: Sequence[EvaluatedCheckpoint]) -> LossMatrix:
-    """Nats per token, from the checkpoints of a lineage in order."""
+    """Stage → language → nats per token, from the checkpoints of a lineage in order."""
     return {checkpoint.stage: checkpoint.nats_per_token for checkpoint in chain}
 
 

@@ -1,4 +1,7 @@
-"""All checkpoints together: results/eval_all.json, metrics.json for ``dvc metrics``, and the CSV files beside them."""
+"""Stage gather: results/eval_all.json from all checkpoints, metrics.json for ``dvc metrics``, and the CSV files.
+
+The numbers come from arm_summary.py (arms over seeds) and evaluated_checkpoint.py (single checkpoints).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from palimpsest.artifact import read_manifest
 from palimpsest.codec import decode, fingerprint_fields
 from palimpsest.evaluate.arm_summary import summarise_arm
 from palimpsest.evaluate.csv_tables import write_plots, write_tables
-from palimpsest.evaluate.evaluated_checkpoint import ancestors, last_lineages, read_checkpoints
+from palimpsest.evaluate.evaluated_checkpoint import ancestors, final_lineages, read_checkpoints
 from palimpsest.evaluate.results.arm_metrics import arm_metrics, write_arm_metrics
 from palimpsest.evaluate.results.checkpoint_results import read_task_results
 from palimpsest.evaluate.results.dataset_summary import BadFile, LanguageSummary, SourceSummary, SplitCounts
@@ -20,9 +23,9 @@ from palimpsest.specs.evaluation import FinalCheckpoints, GatherSpec
 def gather_results(spec: GatherSpec, root: Path) -> None:
     """Write eval_all.json, metrics.json, tables/ and plots/ in ``root``/results; ``root`` has data/ and runs/ too."""
     params, sources = spec.params, spec.params.corpus.sources
-    # JSON's keys are sorted; the params have the order.
+    # The spec comes from JSON with sorted keys, so the order is that of the params.
     arms: FinalCheckpoints = {arm: spec.arms[arm] for arm in params.arms}
-    checkpoints = read_checkpoints(root, last_lineages(arms), tasks=bool(params.evaluate.tasks))
+    checkpoints = read_checkpoints(root, final_lineages(arms), tasks=bool(params.evaluate.tasks))
     arms_of = _arms_of(arms)
     results = EvalAll(
         sample=any(source.kind == "sample" for of_language in sources.values() for source in of_language),
@@ -43,16 +46,16 @@ def gather_results(spec: GatherSpec, root: Path) -> None:
 
 
 def _arms_of(arms: FinalCheckpoints) -> dict[str, list[str]]:
-    """Lineage → the arms that have it in their past."""
+    """Lineage → the arms that it is part of."""
     found: dict[str, list[str]] = {}
     for arm, seeds in arms.items():
-        for lineage in {path for last in seeds.values() for path in ancestors(last)}:
+        for lineage in {each for last in seeds.values() for each in ancestors(last)}:
             found.setdefault(lineage, []).append(arm)
     return found
 
 
 def _tasks(root: Path, arms: FinalCheckpoints) -> dict[str, TaskInfo]:
-    """The tasks of any checkpoint: all run the same."""
+    """The tasks of one checkpoint, since all checkpoints run the same tasks."""
     any_lineage = next(iter(next(iter(arms.values())).values()))
     return {
         task: TaskInfo(language=result.language, metric=result.metric, chance=result.chance)
@@ -61,7 +64,7 @@ def _tasks(root: Path, arms: FinalCheckpoints) -> dict[str, TaskInfo]:
 
 
 def _language_summary(root: Path, language: str, sources: Sources) -> LanguageSummary:
-    """From the manifests of the raw, corpus, tokens and tokenizer stages."""
+    """Counts from the manifests of the raw, corpus, tokens and tokenizer stages."""
     raw, corpus, tokens = (
         read_manifest(root / "data" / stage / language, stage).counts for stage in ("raw", "corpus", "tokens")
     )

@@ -1,4 +1,4 @@
-"""results/sweep.json: for every point of the sweep its values, and the results of every arm and seed."""
+"""Stage sweep: results/sweep.json, the values and the results of every arm and seed at every point of the sweep."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from palimpsest.evaluate.arm_summary import summarise_arm
 from palimpsest.evaluate.evaluated_checkpoint import (
     EvaluatedCheckpoint,
     ancestors,
-    last_lineages,
+    final_lineages,
     loss_matrix,
     read_checkpoints,
 )
@@ -23,9 +23,9 @@ def gather_sweep(spec: SweepSpec, root: Path) -> None:
 
     Raises ArtifactError naming the folder of a checkpoint that was not evaluated.
     """
-    # Points share most of their checkpoints: each is read once.
-    lasts = [last for point in spec.points for last in last_lineages(point.arms)]
-    checkpoints = read_checkpoints(root, lasts)
+    # Points share most of their checkpoints, so each is read once.
+    final = [last for point in spec.points for last in final_lineages(point.arms)]
+    checkpoints = read_checkpoints(root, final)
     points = [_point(point, checkpoints) for point in spec.points]
     write_sweep_results(root / "results" / "sweep.json", SweepResults(points=tuple(points)))
 
@@ -41,7 +41,7 @@ def _point(point: SweepPoint, checkpoints: Mapping[str, EvaluatedCheckpoint]) ->
 
 
 def _run(last: str, checkpoints: Mapping[str, EvaluatedCheckpoint]) -> SweepRun:
-    """One seed of an arm over all its stages; ``last`` is its last lineage."""
+    """One seed of an arm over all its stages; ``last`` is its final lineage."""
     chain = [checkpoints[path] for path in ancestors(last)]
     losses = loss_matrix(chain)
     by_stages = "joint" not in losses
@@ -60,5 +60,5 @@ def _run(last: str, checkpoints: Mapping[str, EvaluatedCheckpoint]) -> SweepRun:
 
 
 def _mean_rate(rates: Sequence[float]) -> float:
-    """The mean of equal rates is exactly that rate, which a sum of floats does not promise."""
+    """The mean; of equal rates it is exactly that rate, which summing floats does not guarantee."""
     return rates[0] if len(set(rates)) == 1 else sum(rates) / max(1, len(rates))

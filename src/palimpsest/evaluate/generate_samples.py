@@ -1,4 +1,4 @@
-"""Greedy continuations of held-out documents, which show what forgetting looks like."""
+"""Greedy continuations of held-out documents, which show what forgetting looks like in text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def generate_samples(
 ) -> tuple[Sample, ...]:
     """Continue the beginnings of the first non-empty documents by at most ``max_new_tokens`` tokens each.
 
-    Decoding is greedy and ends with the text. A character of which the model generated only some bytes is shown as
+    Decoding is greedy and stops at end-of-text. A character of which the model generated only some bytes is shown as
     U+FFFD.
     """
     samples = []
@@ -54,7 +54,7 @@ def prompt_prefix(tokenizer: Tokenizer, document: list[int], max_tokens: int) ->
 def greedy_decode(
     model: Llama, prompt: list[int], max_new_tokens: int, end_of_text: int, context_length: int
 ) -> list[int]:
-    """The likeliest tokens after ``prompt``, one by one: ``max_new_tokens``, or fewer where the text ends.
+    """The greedy continuation of ``prompt``: ``max_new_tokens`` tokens, or fewer if end-of-text comes first.
 
     The model sees at most ``context_length`` tokens; when the window is full, decoding continues from its second half.
     """

@@ -1,6 +1,6 @@
-"""The one module that calls lm-evaluation-harness: a checkpoint is loaded once and runs one task after another.
+"""The only module that calls lm-evaluation-harness: loads a checkpoint once and runs one task after another.
 
-Importing it takes seconds, and reads environment variables that ``run_tasks`` sets before.
+Importing it takes seconds and reads environment variables that ``run_tasks`` sets first.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _SEED, _OTHER_SEEDS = 0, 1234
 
 logger = logging.getLogger(__name__)
 
-# It warns of every prompt that is cut to the model's context, and of a model that is already loaded.
+# The harness warns about every prompt that is truncated to the context, and about a model that is already loaded.
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 
 class _TruncatingModel(HFLM):  # type: ignore[misc]
-    """Without progress bars. The harness fails at an answer longer than the context; here its beginning is judged."""
+    """Without progress bars. Scores the beginning of an answer longer than the context, at which the harness fails."""
 
     def loglikelihood(self, requests: list[Any], **_: Any) -> Any:
         return super().loglikelihood(requests, disable_tqdm=True)
@@ -44,7 +44,7 @@ class _TruncatingModel(HFLM):  # type: ignore[misc]
         longest = self.max_length
         if cut := sum(len(answer) > longest for _, _, answer in requests):
             logger.warning(
-                "%d answers are longer than the context of %d tokens: judged by their beginning", cut, longest
+                "%d answers are longer than the context of %d tokens: scored by their beginning", cut, longest
             )
         return super()._loglikelihood_tokens(
             [(texts, context, answer[:longest]) for texts, context, answer in requests], **options
@@ -52,25 +52,25 @@ class _TruncatingModel(HFLM):  # type: ignore[misc]
 
 
 class Harness:
-    """A checkpoint in fp32. Prompts are cut from the left to the model's max_position_embeddings."""
+    """A checkpoint in fp32. Prompts are truncated from the left to the model's max_position_embeddings."""
 
     def __init__(self, run: Path, batch_size: int, threads: int) -> None:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(True)
-        # The harness cuts what is too long, so the tokenizer need not warn of it.
+        # The harness truncates long prompts itself, so the tokenizer need not warn about them.
         tokenizer = AutoTokenizer.from_pretrained(
             run, local_files_only=True, trust_remote_code=False, model_max_length=sys.maxsize
         )
         model = load_transformers_model(run, best_device())
         self._model = _TruncatingModel(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-        # Without the harness's own thousands of task files, which take longer to read than a small model to evaluate.
+        # Without the thousands of task files of the harness: reading them takes longer than evaluating a small model.
         self._tasks = TaskManager(include_defaults=False)
 
     def evaluate(self, task: TaskFile, overrides: TaskConfig, limit: int | None, folder: Path) -> HarnessScore:
         """Run one task; the metric is the first of the task file's metric_list.
 
-        Of more than ``limit`` questions, ``limit`` evenly spaced ones are used: a set may be sorted by its
-        answers, as PubMedQA's is. ``folder`` is for a task file with the ``overrides``.
+        Of more than ``limit`` questions, ``limit`` evenly spaced ones are used: a data set may be sorted by answer, as
+        PubMedQA is. ``folder``: where a task file with the ``overrides`` is written.
         """
         file = folder / f"{task.name}.yaml"
         file.write_text(yaml.safe_dump({"include": str(task.path), "task": task.name, **overrides}), encoding="utf-8")
@@ -90,12 +90,12 @@ class Harness:
 
 
 def evenly_spaced(size: int, limit: int | None) -> list[int]:
-    """The indices of ``limit`` questions evenly spaced over ``size``; none where all are to be used."""
+    """The indices of ``limit`` questions evenly spaced over ``size``; [] if all are used."""
     return [index * size // limit for index in range(limit)] if limit and limit < size else []
 
 
 def _first_metric(scores: dict[str, Any], documents: int) -> HarnessScore:
-    """From "acc,none": 0.5, "acc_stderr,none": 0.1, … by metric and filter."""
+    """The first metric of scores like {"acc,none": 0.5, "acc_stderr,none": 0.1, …}, keyed by metric and filter."""
     key = next(key for key in scores if "," in key and "_stderr," not in key)
     metric, kind = key.split(",", 1)
     error = scores.get(f"{metric}_stderr,{kind}")

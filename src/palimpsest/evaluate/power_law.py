@@ -1,8 +1,8 @@
-"""Loss against compute per token: an inverse power law and its uncertainty.
+"""Loss against compute per token: a power law and its uncertainty.
 
-L(C) = A·C^(−b), a straight line in log-log, and with an asymptote L(C) = E + A·C^(−b) (Hestness et al. 2017; Hoffmann
-et al. 2022, section 3.3). Both are fitted by least squares of log L, so that they are compared on one scale, with C
-over its geometric mean, where log A and b hardly depend on each other. Equal observations give equal bytes.
+L(C) = A·C^(−b), a straight line in log-log, or with an asymptote L(C) = E + A·C^(−b) (Hestness et al. 2017; Hoffmann et
+al. 2022, section 3.3). Both are fitted by least squares of log L, so that they are compared on one scale. C is divided
+by its geometric mean, which makes log A and b nearly uncorrelated. Equal observations give equal bytes.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from scipy.special import fdtrc
 
 RESAMPLES = 2000
-MIN_SIZES = 3  # two parameters, and a degree of freedom to judge them by
+MIN_SIZES = 3  # two parameters and one degree of freedom
 _MIN_RUNS_FOR_ASYMPTOTE = 6  # AICc needs more than two runs beyond the parameters, the asymptote among them
-_ROUNDING = 1e-9  # misfit of log L from rounding alone: below it no law is better than another
+_ROUNDING = 1e-9  # misfit of log L from rounding alone: differences below it are meaningless
 _LACK_OF_FIT_LEVEL = 0.05  # p value below which the sizes miss the law by more than the seeds explain
 _LARGEST_EXPONENT = 700.0  # exp() of it is still finite
 
@@ -27,7 +27,7 @@ Observation = tuple[float, int, float]
 
 @dataclass(frozen=True, kw_only=True)
 class PowerLaw:
-    """A fitted law. Row 0 of ``theta`` is the estimate, the other rows are the resamples'.
+    """A fitted law. Row 0 of ``theta`` is the estimate; the other rows are those of the resamples.
 
     theta: (1 + resamples, 3): log E (−inf without asymptote), log A at the geometric mean of C, b. ``centre``: the log
     of that mean. ``why``: how the law was chosen, and where its uncertainty comes from.
@@ -52,7 +52,7 @@ class PowerLaw:
     def log_growth(self, log_loss: np.ndarray, flops: float) -> np.ndarray:
         """log C'/C for each row of theta, where C' is the compute at which the law reaches ``log_loss``.
 
-        +inf where the law never falls to that loss; −inf where it does not fall and is already below the loss at C.
+        +inf if the law never falls to that loss; −inf if it does not fall and is already below that loss at C.
         """
         asymptote, scale, exponent = self.theta.T
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -77,7 +77,7 @@ class PowerLaw:
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """The middle 95 % of resampled values; an order statistic, so that infinities are allowed."""
+    """The central 95 % of resampled values; an order statistic, so infinities are allowed."""
     low, high = np.quantile(values, [0.025, 0.975], method="inverted_cdf")
     return float(low), float(high)
 
@@ -98,23 +98,23 @@ class _Sizes:
 
     @property
     def within(self) -> float:
-        """Sum of squares within sizes: no law in the size alone can explain it."""
+        """Sum of squares within sizes, which no law in size alone can explain."""
         return float(sum(np.sum(deviation**2) for deviation in self.deviations))
 
     def misfit(self, theta: np.ndarray) -> float:
-        """Sum of squares of the sizes' means about the law."""
+        """Sum of squares of the deviations of the sizes' means from the law."""
         return float(np.sum(self.count * (self.mean - _log_loss(theta, self.x)[0]) ** 2))
 
 
 def fit_power_law(observations: Sequence[Observation]) -> PowerLaw:
-    """Fit at least ``MIN_SIZES`` sizes; with an asymptote only where AICc prefers it.
+    """Fit at least ``MIN_SIZES`` sizes; with an asymptote only if AICc prefers it.
 
-    The order of the observations does not matter. Losses and C are positive.
+    The order of the observations does not matter. Losses and C must be positive.
     """
     observations = sorted(observations)
     sizes = _by_size(observations)
     theta, why = _choose(sizes)
-    # Arms with equal sizes and seeds draw equal resamples, so that what a shared seed does to both cancels in ratios.
+    # Arms with equal sizes and seeds draw equal resamples, so that the effect of a shared seed cancels in ratios.
     design = repr([(flops, seed) for flops, seed, _ in observations]).encode()
     drawn, source = _resample(sizes, theta, int.from_bytes(hashlib.sha256(design).digest()[:8]))
     refitted = (_asymptotic if np.isfinite(theta[0, 0]) else _straight)(sizes, drawn)
@@ -137,7 +137,7 @@ def _by_size(observations: Sequence[Observation]) -> _Sizes:
 
 
 def _choose(sizes: _Sizes) -> tuple[np.ndarray, str]:
-    """The law that the data prefer: its estimate, and why."""
+    """The estimate of the law that the data prefer, and the reason."""
     straight = _straight(sizes, sizes.mean[None])
     if len(sizes.x) <= MIN_SIZES:
         return straight, f"{len(sizes.x)} sizes cannot distinguish an asymptote E from a smaller exponent"
@@ -151,7 +151,7 @@ def _choose(sizes: _Sizes) -> tuple[np.ndarray, str]:
 
 
 def _aicc(sizes: _Sizes, theta: np.ndarray, parameters: int) -> float:
-    """Akaike's criterion corrected for few points (Hurvich and Tsai 1989); the variance is a parameter too."""
+    """Akaike's criterion, corrected for small samples (Hurvich and Tsai 1989); the variance is a parameter too."""
     points, free = sizes.points, parameters + 1
     squares = max(sizes.misfit(theta) + sizes.within, points * _ROUNDING**2)
     return float(points * np.log(squares / points) + 2 * free + 2 * free * (free + 1) / (points - free - 1))
@@ -160,17 +160,17 @@ def _aicc(sizes: _Sizes, theta: np.ndarray, parameters: int) -> float:
 def _resample(sizes: _Sizes, theta: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
     """Resampled mean log losses, (resamples, sizes), and which bootstrap they come from.
 
-    The seeds' deviations from their size's mean are resampled from all sizes pooled, since two seeds alone say little.
-    Where a size has one seed only, or the means miss the law by more than the seeds explain, the means' residuals are
-    resampled instead. Each resample's deviations are scaled by √(d/χ²), with χ² drawn with their d degrees of freedom,
-    so that few degrees of freedom widen an interval as Student's t does.
+    The deviations of seeds from the mean of their size are resampled from all sizes pooled, since two seeds alone say
+    little. If a size has only one seed, or the means miss the law by more than the seeds explain, the residuals of the
+    means are resampled instead. Each resample's deviations are scaled by √(d/χ²), with χ² drawn with their d degrees of
+    freedom, so that few degrees of freedom widen an interval as Student's t does.
     """
     parameters = 3 if np.isfinite(theta[0, 0]) else 2
     size_freedom, seed_freedom = len(sizes.x) - parameters, sizes.points - len(sizes.x)
     if sizes.count.min() > 1 and not _lacks_fit(sizes, theta, size_freedom, seed_freedom):
         rng = np.random.default_rng([seed, 0])
         scale = np.sqrt(seed_freedom / rng.chisquare(seed_freedom, RESAMPLES))
-        # A size's deviations are about its own mean, which makes them too small by (n − 1)/n of their variance.
+        # Deviations from the sample mean have (n − 1)/n of the variance: scale them up.
         lifted = [values * np.sqrt(len(values) / (len(values) - 1)) for values in sizes.deviations]
         drawn = np.concatenate(lifted)[rng.integers(sizes.points, size=(RESAMPLES, sizes.points))]
         moved = np.add.reduceat(drawn, np.cumsum(sizes.count) - sizes.count, axis=1) / sizes.count
@@ -184,7 +184,7 @@ def _resample(sizes: _Sizes, theta: np.ndarray, seed: int) -> tuple[np.ndarray, 
 
 
 def _lacks_fit(sizes: _Sizes, theta: np.ndarray, size_freedom: int, seed_freedom: int) -> bool:
-    """The F test of lack of fit: whether the sizes' means miss the law by more than the seeds explain."""
+    """The F test of lack of fit: True if the means of the sizes miss the law by more than the seeds explain."""
     ratio = (sizes.misfit(theta) / size_freedom) / max(sizes.within / seed_freedom, _ROUNDING**2)
     return bool(fdtrc(size_freedom, seed_freedom, ratio) < _LACK_OF_FIT_LEVEL)
 
@@ -216,12 +216,12 @@ def _asymptotic(sizes: _Sizes, y: np.ndarray) -> np.ndarray:
 def _levenberg_marquardt(sizes: _Sizes, y: np.ndarray, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Minimise all rows at once: theta, and the weighted sum of squares there.
 
-    SciPy's least_squares fits one problem a call, and there are thousands of resamples.
+    SciPy's least_squares fits one problem per call, and there are thousands of resamples.
     """
     damping = np.full(len(y), 1e-3)
     squares = _squares(sizes, y, theta)
     for _ in range(200):
-        power = np.exp(theta[:, 1:2] - theta[:, 2:] * sizes.x - _log_loss(theta, sizes.x))  # its part of the loss
+        power = np.exp(theta[:, 1:2] - theta[:, 2:] * sizes.x - _log_loss(theta, sizes.x))  # its fraction of the loss
         jacobian = np.stack([1 - power, power, -power * sizes.x], axis=2)
         weighted = np.swapaxes(jacobian, 1, 2) * sizes.count
         normal = weighted @ jacobian

@@ -1,7 +1,7 @@
-"""The ``process_docs`` functions of the task files: they reshape a data set's rows before questions are made of them.
+"""The ``process_docs`` functions of the task files: they reshape the rows of a data set into questions.
 
-Each takes a ``datasets.Dataset`` and returns one. evaluate/task_files/*.yaml name them, so that the harness's own
-command line asks the same questions.
+Each takes a ``datasets.Dataset`` and returns one. evaluate/task_files/*.yaml name them, so the command line of the
+harness asks the same questions.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ Row = dict[str, Any]
 
 
 def choices_of_same_paragraph(dataset: Any) -> Any:
-    """XQuAD: ``choices`` are the answers to all questions about a paragraph, each once; ``answer`` is an index.
+    """XQuAD: ``choices`` are the distinct answers to all questions about a paragraph; ``answer`` is an index.
 
-    A paragraph whose questions have only one answer is left out.
+    A paragraph whose questions all have the same answer is left out.
     """
     return dataset.from_list(
         [
@@ -34,7 +34,7 @@ def choices_of_same_paragraph(dataset: Any) -> Any:
 
 
 def choices_of_neighbours(dataset: Any) -> Any:
-    """MGSM: ``choices`` are the answers to each five problems in file order, each once; ``answer`` is an index."""
+    """MGSM: ``choices`` are the distinct answers to five problems in file order; ``answer`` is an index."""
     rows = [{"question": row["question"], "answer": _number(row)} for row in dataset]
     groups = (rows[start : start + _GROUP_SIZE] for start in range(0, len(rows), _GROUP_SIZE))
     return dataset.from_list([row for group in groups for row in _with_choices(group)])
@@ -54,13 +54,13 @@ def _with_choices(group: Iterable[Row]) -> list[Row]:
 
 
 def _first(answers: list[str] | Mapping[str, list[str]]) -> str:
-    """The local file has a list of answers, the hub's has their texts beside their positions."""
+    """The local file has a list of answers; the one on the hub has their texts and positions."""
     texts = answers["text"] if isinstance(answers, Mapping) else answers
     return texts[0].strip()
 
 
 def _number(row: Mapping[str, Any]) -> str:
-    """The local file writes 2,125 for what the hub has as a number."""
+    """The local file has "2,125" where the one on the hub has a number."""
     return str(row["answer_number"] if "answer_number" in row else row["answer"].replace(",", ""))
 
 

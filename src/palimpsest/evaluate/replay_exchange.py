@@ -1,4 +1,4 @@
-"""What replay is worth in size: how much larger a model without replay must be to retain as much.
+"""The value of replay in model size: how much larger a model without replay must be to retain as much.
 
 docs/metrics.md has the formulas.
 """
@@ -14,8 +14,8 @@ from palimpsest.evaluate.power_law import PowerLaw, interval
 from palimpsest.evaluate.results.scaling_results import ExchangeRate, Interval
 from palimpsest.evaluate.size_series import SizeSeries
 
-EXTRAPOLATION = 10.0  # how far beyond the sizes tried a law is followed
-MAX_INTERVAL_RATIO = 10.0  # an interval of the growth that spans more than this factor settles nothing
+EXTRAPOLATION = 10.0  # factor by which a law is extrapolated beyond the sizes tried
+MAX_INTERVAL_RATIO = 10.0  # a wider interval of the growth (a factor) is inconclusive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class _Growth:
 
 
 def exchange_rates(series: SizeSeries, all_series: Sequence[SizeSeries]) -> Iterator[ExchangeRate]:
-    """For each size of a series with replay, the growth of a model without replay that retains as much."""
+    """Per size of a series with replay: the growth at which a model without replay retains as much."""
     base = _without_replay(series, all_series)
     for flops_per_token, parameters in series.sizes.items():
         cost = _replay_cost(series, base, flops_per_token)
@@ -49,7 +49,7 @@ def exchange_rates(series: SizeSeries, all_series: Sequence[SizeSeries]) -> Iter
 
 
 def _without_replay(series: SizeSeries, all_series: Sequence[SizeSeries]) -> SizeSeries | None:
-    """The sequential series that shares every setting that the sweep varies for it."""
+    """The sequential series with the same settings, of those that the sweep varies for it."""
     alike = [
         other for other in all_series if other.arm == "sequential" and other.values.items() <= series.values.items()
     ]
@@ -57,9 +57,9 @@ def _without_replay(series: SizeSeries, all_series: Sequence[SizeSeries]) -> Siz
 
 
 def _replay_cost(series: SizeSeries, base: SizeSeries | None, flops_per_token: int) -> float:
-    """Training FLOPs of all stages over those without replay: growth is paid in the first stage too, replay is not.
+    """Training FLOPs of all stages over those without replay: unlike growth, replay costs nothing in the first stage.
 
-    Where no model of this size was trained without replay, what the later stages alone cost: an upper bound.
+    If no model of this size was trained without replay, the ratio of the later stages alone, which is an upper bound.
     """
     if base is None or flops_per_token not in base.sizes:
         return 1 / (1 - series.rate) if series.accounting == "add" else 1.0
@@ -82,7 +82,7 @@ def _unknown(why: str) -> _Growth:
 
 
 def _compare(law: PowerLaw, law_without: PowerLaw, flops_per_token: int, sizes: Sequence[int], cost: float) -> _Growth:
-    """The growth at one size, and whether it is settled. ``sizes``: those trained without replay, ascending."""
+    """The growth at one size, and whether it is conclusive. ``sizes``: those trained without replay, ascending."""
     limits = sizes[0] / EXTRAPOLATION / flops_per_token, sizes[-1] * EXTRAPOLATION / flops_per_token
     log_loss = law.log_loss(np.array([flops_per_token]))[:, 0]
     with np.errstate(over="ignore"):
@@ -101,7 +101,7 @@ def _compare(law: PowerLaw, law_without: PowerLaw, flops_per_token: int, sizes: 
 
 
 def _unsettled(law_without: PowerLaw, growth: float, ci95: Interval, limits: Interval) -> Iterator[str]:
-    """Why the growth is not a number to rely on; nothing where it is."""
+    """The reasons why the growth is not reliable; none if it is."""
     times = f"{EXTRAPOLATION:.0f} times"
     if law_without.intervals()["b"][0] <= 0:
         yield "the loss without replay does not surely fall with size"

@@ -1,4 +1,4 @@
-"""Zero-shot tasks of one checkpoint by lm-evaluation-harness: results/tasks/{lineage}."""
+"""Stage tasks: zero-shot tasks of one checkpoint with lm-evaluation-harness (results/tasks/{lineage})."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from palimpsest.specs.evaluation import TaskSpec, TasksSpec
 if TYPE_CHECKING:
     from palimpsest.evaluate.lm_eval_harness import Harness
 
-# The files of a checkpoint that scores depend on.
+# The files of a checkpoint on which scores depend.
 _MODEL_FILES = ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 @dataclass(frozen=True, kw_only=True)
 class HarnessScore:
-    """A task's first metric; ``stderr`` is None where the harness has none, ``documents`` counts the questions."""
+    """The first metric of a task; ``stderr`` is None if the harness has none, ``documents`` counts the questions."""
 
     metric: str
     value: float
@@ -47,7 +47,7 @@ class HarnessScore:
 
 @dataclass(frozen=True, kw_only=True)
 class _TaskRun:
-    """A task on one checkpoint; results with an equal ``key`` are equal."""
+    """A task on one checkpoint; equal keys mean equal results."""
 
     file: TaskFile
     data_folder: Path
@@ -57,8 +57,8 @@ class _TaskRun:
 def run_tasks(spec: TasksSpec, run: Path, raw: Mapping[str, Path], out: Path) -> Manifest:
     """Write tasks.json; docs/formats.md lists its keys. ``raw``: language → data/raw/{language}, for sample tasks.
 
-    Results of an earlier tasks.json are reused where nothing that they depend on has changed, also those of a job that
-    was stopped half-way. Raises ParamsError or DataError naming a task or a data file that does not exist.
+    Results in an earlier tasks.json, also that of an interrupted job, are reused if nothing that they depend on has
+    changed. Raises ParamsError or DataError naming a task or a data file that does not exist.
     """
     trained = read_manifest(run, "run")
     inputs = {"run": trained} | {f"raw/{name}": read_manifest(raw[name], "raw") for name in spec.samples}
@@ -98,7 +98,7 @@ def _reusable(path: Path, tasks: Sequence[_TaskRun]) -> dict[str, TaskResult]:
 
 
 def _harness(spec: TasksSpec, run: Path) -> Harness:
-    """Environment variables are read when the harness and its libraries, torch included, are imported."""
+    """Set the environment variables that the harness, its libraries and torch read at import, and load the harness."""
     quiet = ("TQDM_DISABLE", "HF_DATASETS_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_TELEMETRY")
     offline = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE") if spec.source == "local" else ()
     for name in (*quiet, *offline):

@@ -1,6 +1,6 @@
-"""results/scaling.json: loss against the size of the model, and what replay is worth in growth of the model.
+"""Stage scaling: results/scaling.json, the loss against model size and the growth of the model that replay is worth.
 
-Size is the training FLOPs of one token. docs/metrics.md has the formulas.
+Size is measured in training FLOPs per token. docs/metrics.md has the formulas.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from palimpsest.evaluate.results.sweep_results import SweepPointResults, SweepRu
 from palimpsest.evaluate.size_series import SizeSeries, group_by_series
 
 _CURVE_POINTS = 33
-# With a replay rate of 0 an arm that replays is another arm.
+# An arm that replays, at a replay rate of 0 → the arm that it then equals.
 _WITHOUT_REPLAY = {"replay": "sequential", "mer": "reptile"}
 
 
 def analyse_scaling(sweep_json: Path, out: Path) -> None:
     """Write results/scaling.json from results/sweep.json; equal points in any order give equal bytes.
 
-    Raises ArtifactError where ``sweep_json`` is missing or of another format. What the data cannot settle is no error:
-    an entry says so (``tells`` false) and why.
+    Raises ArtifactError if ``sweep_json`` is missing or has the wrong format. Inconclusive data is not an error: the
+    entry says so (``tells`` is false) and why.
     """
     points = _points(read_sweep_results(sweep_json).points)
     all_series = group_by_series(points)
@@ -47,7 +47,7 @@ def analyse_scaling(sweep_json: Path, out: Path) -> None:
 
 
 def _points(swept: Sequence[SweepPointResults]) -> list[ScalingPoint]:
-    """Every lineage once, with the values that agree in all points of the sweep that have it: what shaped it."""
+    """Every lineage once, with the values that all points of the sweep containing it share: those that affect it."""
     values: dict[str, Mapping[str, Any]] = {}
     runs: dict[str, tuple[str, int, SweepRun]] = {}
     for point, arm, seed, run in _runs(swept):
@@ -110,7 +110,7 @@ def _fit(series: SizeSeries, measure: Measure) -> ScalingFit:
 
 
 def _curve(law: PowerLaw, sizes: Sequence[int]) -> Iterator[CurvePoint]:
-    """The law with its 95 % band between the smallest and the largest size."""
+    """The law and its 95 % band, from the smallest to the largest size."""
     flops = np.geomspace(sizes[0], sizes[-1], _CURVE_POINTS)
     losses = np.exp(np.clip(law.log_loss(flops), -700, 700))
     for size, loss, resampled in zip(flops, losses[0], losses[1:].T, strict=True):

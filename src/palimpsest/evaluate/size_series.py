@@ -1,7 +1,8 @@
-"""Series of runs that differ in size and seed only: what a scaling law is fitted to.
+"""Series of runs that differ only in size and seed, to which scaling laws are fitted.
 
-A series has one arm, replay rate and accounting, and equal values of what else the sweep varies at one size (ε, k, a
-learning rate). What goes with the size, such as a learning rate of its own, is part of the size.
+A series has one arm, replay rate and accounting, and equal values of everything else that the sweep varies at one size
+(ε, k, a learning rate). A setting that varies only with the size, such as a learning rate per size, counts as part of
+the size.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from palimpsest.evaluate.results.scaling_results import MEASURES, Measure, Scali
 
 @dataclass(frozen=True, kw_only=True)
 class SizeSeries:
-    """``values``: what else the sweep varies, equal in all ``points``; ``laws`` has None where there are few sizes."""
+    """``values``: the other swept settings, equal in all ``points``; ``laws`` are None if there are too few sizes."""
 
     points: Sequence[ScalingPoint]
     values: Mapping[str, Any]
@@ -44,17 +45,17 @@ class SizeSeries:
 
     @property
     def too_few_sizes(self) -> str:
-        """Why there is no law."""
+        """The reason why there is no law."""
         sizes = len(self.sizes)
         return f"{sizes} size{'s' * (sizes > 1)}; a law and its uncertainty need {MIN_SIZES}"
 
     def training_flops(self, flops_per_token: int) -> float:
-        """FLOPs of all stages of a lineage of one size: mean over seeds."""
+        """Training FLOPs of all stages of a lineage of one size, mean over seeds."""
         return statistics.fmean(point.flops for point in self.points if point.flops_per_token == flops_per_token)
 
 
 def group_by_series(points: Sequence[ScalingPoint]) -> list[SizeSeries]:
-    """The series of sorted points, in their order."""
+    """The series of sorted points, in the order of the points."""
     families = defaultdict(list)
     for point in points:
         families[point.arm, point.rate, point.accounting].append(point)
@@ -62,7 +63,7 @@ def group_by_series(points: Sequence[ScalingPoint]) -> list[SizeSeries]:
 
 
 def _split(family: Sequence[ScalingPoint]) -> Iterator[SizeSeries]:
-    """Split points of one arm, rate and accounting by the values of the keys that vary at one size."""
+    """Split the points of one arm, rate and accounting by the keys whose values vary at one size."""
     values_at_size = defaultdict(list)
     for point in family:
         values_at_size[point.flops_per_token].append(point.values)
@@ -82,7 +83,7 @@ def _split(family: Sequence[ScalingPoint]) -> Iterator[SizeSeries]:
 
 
 def _sort_key(values: Mapping[str, Any], key: str) -> bytes:
-    """A value in a form that can be compared; a key that a point does not set sorts first."""
+    """A comparable form of a value; a key that a point does not set sorts first."""
     return canonical_json(values[key]) if key in values else b""
 
 

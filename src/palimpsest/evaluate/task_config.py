@@ -1,4 +1,4 @@
-"""Reads a task file of lm-evaluation-harness without the harness: includes merged, functions by name and hash."""
+"""Reads a task file without lm-evaluation-harness: merges includes, replaces functions by their name and hash."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ TaskConfig = dict[str, Any]
 
 
 def read_task_config(path: Path) -> TaskConfig:
-    """A task file with its includes merged in; its own keys win, whole.
+    """A task file with its includes merged in; its own keys replace included ones entirely.
 
-    A function becomes {"function": its name, "code": the hash of its file}, ``code`` null where its module lies neither
+    A function becomes {"function": its name, "code": the hash of its file}. ``code`` is null if its module is neither
     beside the task file nor in this package. Raises ParamsError naming the file and key.
     """
     return _read(path, set())
@@ -59,7 +59,7 @@ def _load(path: Path) -> TaskConfig:
 
 
 def _function(path: Path, value: Any) -> TaskConfig:
-    """As in the harness, a module beside the task file comes first."""
+    """As in the harness, a module beside the task file takes precedence."""
     module, _, name = value.rpartition(".") if isinstance(value, str) else ("", "", "")
     if not (module and name):
         raise ParamsError(f"{path}: !function {value}: expected module.function")

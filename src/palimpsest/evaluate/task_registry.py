@@ -1,6 +1,6 @@
 """The zero-shot tasks that params can name: built-in and user-supplied task files, and the data files they read.
 
-Task files are lm-evaluation-harness's YAML. They are read here without the harness, which takes seconds to import, to
+Task files are YAML of lm-evaluation-harness. They are read here without the harness, which takes seconds to import, to
 find which data files a task needs and whether anything that it depends on has changed.
 """
 
@@ -28,9 +28,9 @@ _TASKS, _DATA = "evaluate.tasks", "evaluate.task_data"
 
 @dataclass(frozen=True, kw_only=True)
 class TaskFile:
-    """A task file. ``config`` has its includes merged in; a function in it is its name and the hash of its file.
+    """A task file. ``config`` has its includes merged in; functions are replaced by their name and hash.
 
-    ``chance`` (the score of guessing), ``language`` and ``version`` are its metadata, None where it has none.
+    ``chance`` (the score of guessing), ``language`` and ``version`` are its metadata, None if it has none.
     """
 
     path: Path
@@ -50,11 +50,11 @@ class TaskFile:
 
     @property
     def uses_sample_corpus(self) -> bool:
-        """Whether the questions are the sample corpus's, generated with its documents."""
+        """True if the questions are about the sample corpus, which is generated with them."""
         return self.built_in and bool(self.metadata.get("sample"))
 
     def from_hub(self, source: str) -> bool:
-        """Whether the data comes from the hub, for a ``source`` "local" or "hub"."""
+        """True if the data comes from the hub; ``source`` is "local" or "hub"."""
         return source == "hub" and ("hub" in self.metadata or self.config.get("dataset_path") not in _FORMATS)
 
     def files(self) -> list[str]:
@@ -62,10 +62,10 @@ class TaskFile:
         return list(_file_names(self._data_files()))
 
     def overrides(self, source: str, folder: Path, cache: Path) -> TaskConfig:
-        """Keys that replace the task file's for the harness: where the data is.
+        """The keys of the task file to replace for the harness: those that locate the data.
 
-        ``folder`` has the data files. ``cache``: where local files are unpacked to, so that a changed file of the same
-        name is never read from an earlier run's copy.
+        ``folder`` has the data files. ``cache``: where local files are converted to, so that a changed file of the same
+        name is never read from the copy of an earlier run.
         """
         if self.from_hub(source):
             hub = dict(self.metadata.get("hub", {}))
@@ -80,7 +80,7 @@ class TaskFile:
 
 
 def harness_version() -> str:
-    """The version of lm-evaluation-harness, found without importing it. Raises ParamsError where it is missing."""
+    """The version of lm-evaluation-harness, read without importing it. Raises ParamsError if it is not installed."""
     try:
         return metadata.version("lm_eval")
     except metadata.PackageNotFoundError:
@@ -102,8 +102,8 @@ def find_task(name: str) -> TaskFile:
         path = _FILES / f"{name}.yaml"
     elif path.suffix not in (".yaml", ".yml"):
         raise ParamsError(
-            f"{_TASKS}: there is no task {name!r}; built in are {', '.join(built_in_tasks())}; a task file of your own "
-            "is named by its path, which ends in .yaml"
+            f"{_TASKS}: there is no task {name!r}; the built-in ones are {', '.join(built_in_tasks())}; name your own "
+            "task file by its path, which ends in .yaml"
         )
     elif not path.is_file():
         raise ParamsError(f"{_TASKS}: {name}: no such file")
@@ -127,7 +127,7 @@ def _metadata(config: TaskConfig) -> Mapping[str, Any]:
 
 
 def _typed(metadata: Mapping[str, Any], key: str, kind: Any, path: Path, expected: str) -> Any:
-    """A value of the metadata, or None. YAML reads the unquoted language ``no`` as false."""
+    """A metadata value, or None. Booleans are refused: YAML reads the unquoted language ``no`` as false."""
     value = metadata.get(key)
     if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
         raise ParamsError(f"{path}: key metadata.{key}: found {value!r}, expected {expected}")
@@ -137,7 +137,7 @@ def _typed(metadata: Mapping[str, Any], key: str, kind: Any, path: Path, expecte
 def find_data_folder(task: TaskFile, data_folder: str | None, samples: Mapping[str, Path]) -> Path:
     """The folder with a task's data files. ``samples``: language → folder with the sample corpus's questions.
 
-    Raises ParamsError where params name none.
+    Raises ParamsError if the params name none.
     """
     language = task.language
     if task.uses_sample_corpus:
@@ -166,7 +166,7 @@ def describe_tasks(
     """The entries of a tasks spec, with hashes of the task files and their data; ``digest`` hashes a file.
 
     Questions about the sample corpus have no hash, since they are generated later. Raises ParamsError or DataError,
-    also where tasks are requested and the harness is not installed.
+    also if tasks are requested and the harness is not installed.
     """
     if names:
         harness_version()
@@ -188,7 +188,7 @@ def describe_tasks(
 
 
 def hash_data_files(task: TaskFile, folder: Path, digest: Callable[[Path], str] = file_digest) -> dict[str, str]:
-    """Hash of each data file by name. Raises DataError naming one that is missing, and the key."""
+    """Data file → hash. Raises DataError naming a file that is missing, and the params key."""
     return {name: digest(_existing(task, folder / name)) for name in task.files()}
 
 

@@ -31,13 +31,13 @@ from palimpsest.specs.training import FolderModel, HubModel, InitSpec, ModelSpec
 
 
 def raw_spec(params: Params, language: str, inventory: Inventory) -> RawSpec:
-    """The mixture of sources is not part of it: token shards alone look at that."""
+    """Excludes the mixture of sources (``weight``, ``max_tokens``): only the tokens stage reads it."""
     sources = tuple(replace(source, weight=None, max_tokens=None) for source in params.corpus.sources[language])
     return RawSpec(language=language, sources=sources, inventory=dict(inventory.sources))
 
 
 def corpus_spec(params: Params, language: str, inventory: Inventory) -> CorpusSpec:
-    """Of the sources, cleaning needs the places of local files, the columns and the quotas."""
+    """Of each source, includes only what cleaning reads: the paths of local files, the columns and the quotas."""
     corpus = params.corpus
     return CorpusSpec(
         language=language,
@@ -134,7 +134,7 @@ def pool_spec(stage: TrainSpec) -> PoolSpec:
 
 
 def evaluation_spec(params: Params) -> EvaluationSpec:
-    """``evaluate.bootstrap`` is not part of it: gathering resamples."""
+    """Excludes ``evaluate.bootstrap``: only the gather stage reads it."""
     evaluate = params.evaluate
     return EvaluationSpec(
         languages=params.languages,

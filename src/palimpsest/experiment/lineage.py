@@ -91,7 +91,7 @@ def _lineage(params: Params, arm: str, seed: int, data: Mapping[str, str]) -> Li
 
 
 def _model_name(model: Model) -> str:
-    """A folder's name is not part of it, since the location of a model shapes nothing."""
+    """Excludes the name of a model's folder: its location does not affect any result."""
     if model.hub:
         return model.hub.rsplit("/", 1)[-1]
     return "given" if model.path else model.preset

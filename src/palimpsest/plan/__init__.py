@@ -1,1 +1,1 @@
-"""What a params file requires, before anything runs: tokens, FLOPs, GPU hours, wall time and disk."""
+"""The cost of a params file before anything runs: tokens, FLOPs, GPU hours, wall time and disk."""

@@ -19,10 +19,10 @@ from palimpsest.settings.base import expand
 
 
 def build_plan(file: Path, gpu: str, gpus: int | None, mfu: float, folder: Path) -> RunPlan:
-    """The plan of a params file on ``gpus`` GPUs (None: as many as one training uses), on the disk of ``folder``.
+    """The plan of a params file on ``gpus`` GPUs (None: as many as one run uses), on the disk of ``folder``.
 
-    Neither the data nor a pretrained tokenizer need exist. Raises ParamsError and PlanError. A plan that does not fit
-    the disk is built all the same: see ``check_disk_space``.
+    Neither the data nor a pretrained tokenizer has to exist. Raises ParamsError and PlanError, but not for a plan that
+    does not fit the disk: see ``check_disk_space``.
     """
     values = read(file)
     params = validate(values, str(file))
@@ -57,7 +57,7 @@ def build_plan(file: Path, gpu: str, gpus: int | None, mfu: float, folder: Path)
 
 
 def check_disk_space(plan: RunPlan) -> None:
-    """Refuse a plan that does not fit its disk. Raises PlanError."""
+    """Raises PlanError if the plan does not fit its disk."""
     disk = plan.disk
     if disk.total > disk.free:
         raise PlanError(
@@ -69,7 +69,7 @@ def check_disk_space(plan: RunPlan) -> None:
 
 
 def _without_missing_tokenizer(params: Params) -> Params:
-    """Lineages are named by the tokenizer's contents; for one that does not exist yet they are left out."""
+    """Names of lineages include the hash of the tokenizer file; one that does not exist yet is left out of them."""
     if params.tokenizer.path and not Path(expand(params.tokenizer.path)).is_file():
         return replace(params, tokenizer=replace(params.tokenizer, path=None))
     return params
@@ -78,12 +78,12 @@ def _without_missing_tokenizer(params: Params) -> Params:
 def _gpu_pool(gpu: str, gpus: int | None, mfu: float, processes: int) -> GpuPool:
     peak = peak_flops(gpu)
     if peak is None:
-        raise PlanError(f"--gpu {gpu}: its peak is unknown; known are {', '.join(PEAK_FLOPS)}")
+        raise PlanError(f"--gpu {gpu}: its peak FLOP/s are unknown; known GPUs are {', '.join(PEAK_FLOPS)}")
     if not 0 < mfu <= 1:
         raise PlanError(f"--mfu {mfu}: must be above 0 and at most 1; large models reach 0.3 to 0.5")
     count = processes if gpus is None else gpus
     if count < processes:
-        raise PlanError(f"--gpus {count}: one training uses {processes} (train.processes); name at least as many")
+        raise PlanError(f"--gpus {count}: one run uses {processes} (train.processes); name at least as many")
     return GpuPool(name=gpu, count=count, peak_flops=peak, mfu=mfu)
 
 

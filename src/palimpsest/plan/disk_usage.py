@@ -1,4 +1,4 @@
-"""The disk that a run takes. Checkpoints and shards are counted; text is estimated, since it was not read yet."""
+"""The disk space of a run. Checkpoints and shards are counted; text is estimated, since it has not been read yet."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from palimpsest.plan.wall_time import GpuPool
 from palimpsest.replay.schedule import ReplaySchedule
 from palimpsest.settings.sources import HfSource, SampleSource, Source
 
-# Estimates in place of the text: measured for the sample corpus, on the cautious side of web text for others.
+# Estimates about text: measured for the sample corpus, conservative for web text.
 BYTES_PER_TOKEN = 4.2
 MIN_KEPT, MAX_KEPT = 0.6, 0.9  # fraction of the text that cleaning keeps: for tokens, and for disk
 COMPRESSION = 0.4  # compressed over plain text
-# Bytes of a document, and of a line of metrics, an evaluation and the report.
+# Bytes of a document, of a line of metrics, of an evaluation and of the report.
 _DOCUMENT, _SAMPLE_DOCUMENT = 4_000, 1_200
 _METRICS_LINE, _EVALUATION, _REPORT = 250, 1_000_000, 6_000_000
 
-WEIGHTS, MOMENTS = 4, 8  # bytes of a parameter in fp32: the weight, and AdamW's two
+WEIGHTS, MOMENTS = 4, 8  # bytes per parameter in fp32: the weight, and AdamW's two moments
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextSize:
-    """A language's text from source to shards: at most so many bytes, at least so many tokens.
+    """The text of a language from source to shards: at most so many bytes, at least so many tokens.
 
-    ``needed``: new tokens of a lineage. ``bounded``: whether the sources state their size; where they do not, they are
+    ``needed``: new tokens that a lineage reads. ``bounded``: whether all sources state their size; if not, they are
     assumed to hold what is needed.
     """
 
@@ -45,7 +45,7 @@ class TextSize:
 
 @dataclass(frozen=True, kw_only=True)
 class DiskUsage:
-    """Bytes that a finished run holds, and those of checkpoints that exist only during training (``in_flight``)."""
+    """Bytes of a finished run, and of the checkpoints that exist only during training (``in_flight``)."""
 
     languages: dict[str, TextSize]
     checkpoints: int
@@ -62,7 +62,7 @@ class DiskUsage:
 def disk_usage(
     params: Params, initial_models: int, stages: Sequence[TrainingStage], vocab_size: int, pool: GpuPool
 ) -> DiskUsage:
-    """The disk that a run takes from scratch."""
+    """The disk space of a run from scratch."""
     needed = {
         language: max((stage.text.get(language, 0) for stage in stages), default=0) for language in params.languages
     }
@@ -84,7 +84,7 @@ def _text_size(params: Params, language: str, needed: int, vocab_size: int) -> T
     known, bounded = sum(size or 0 for size in sizes), None not in sizes
     held_out = params.corpus.validation_fraction
     text = known if bounded else max(known, round(needed / (1 - held_out) * BYTES_PER_TOKEN / MIN_KEPT))
-    # Sources of unknown size share what the others leave.
+    # Sources of unknown size are assumed to share the rest equally.
     each = (text - known) / max(1, sizes.count(None))
     stored = sum(
         each if size is None else size for source, size in zip(sources, sizes, strict=True) if _is_copied(source)
@@ -104,17 +104,17 @@ def _text_size(params: Params, language: str, needed: int, vocab_size: int) -> T
 
 
 def token_bytes(vocab_size: int) -> int:
-    """Bytes of a token in a shard: uint16 where the vocabulary fits, else int32 (docs/formats.md)."""
+    """Bytes per token in a shard: uint16 if the vocabulary fits, else int32 (docs/formats.md)."""
     return 2 if vocab_size <= 65_535 else 4
 
 
 def _is_copied(source: Source) -> bool:
-    """Whether the raw stage keeps a copy; of local files it keeps references."""
+    """True if the raw stage stores a copy of the text; of local files it stores references."""
     return local_files(source) is None or isinstance(source, HfSource)
 
 
 def _source_bytes(source: Source) -> int | None:
-    """Bytes of plain text in a source; None where it is unknown before reading it."""
+    """Bytes of plain text in a source; None if unknown before it is read."""
     found: int | None = None
     if isinstance(source, SampleSource):
         found = source.documents * _SAMPLE_DOCUMENT
@@ -134,12 +134,12 @@ def _plain_bytes(path: Path) -> float:
 
 
 def _finished_bytes(stage: TrainingStage) -> int:
-    """A finished stage: weights, AdamW's moments and a line of metrics for each step."""
+    """Bytes of a finished stage: weights, AdamW's moments and a line of metrics per step."""
     return (WEIGHTS + MOMENTS) * stage.size.parameters + _METRICS_LINE * stage.steps
 
 
 def _in_flight_bytes(params: Params, stages: Sequence[TrainingStage], pool: GpuPool) -> int:
-    """Checkpoints of the largest trainings that can run at once; each keeps some and writes one more."""
+    """Checkpoints of the largest training runs that fit the GPUs at once; each keeps some and writes one more."""
     keep, interval = params.train.keep_checkpoints, params.train.checkpoint_interval
     each = []
     for stage in stages:
@@ -155,7 +155,7 @@ def _in_flight_bytes(params: Params, stages: Sequence[TrainingStage], pool: GpuP
 
 
 def _pool_bytes(stage: TrainingStage) -> int:
-    """A kilobyte; scope ``capacity`` also lists the sequences of the reservoir, 8 bytes each."""
+    """Bytes of a replay pool: a kilobyte; scope ``capacity`` adds 8 bytes per sequence of the reservoir."""
     spec = stage.lineage.training
     if not spec.replay:
         return 0

@@ -1,7 +1,7 @@
-"""Host memory of a job in MB (10^6 bytes), which its rule requests from a scheduler.
+"""Host memory of a job in MB (10^6 bytes), which its rule requests from the scheduler.
 
-The size of the model is read from the folder of its checkpoint; FileNotFoundError says that it does not exist yet.
-What is on a GPU takes no host memory.
+The size of the model is read from its checkpoint; raises FileNotFoundError if that does not exist yet. Tensors on a GPU
+are not counted.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from pathlib import Path
 from palimpsest.artifact import read_json
 from palimpsest.settings.training import Train
 
-# Python, torch and their libraries, with room for the files that are read.
+# Python, torch and other libraries, with room for the files that are read.
 _PROCESS = 2000
 # Bytes per parameter: the weights as they are read; weights, gradients, two moments and the Reptile anchor; the
-# copies that a checkpoint is written from while training continues; what FSDP gathers and reduces in each process.
+# copies that a checkpoint is written from while training continues; the buffers of FSDP in each process.
 _WEIGHTS, _STATE, _COPIES, _GATHERED = 4, 4 + 4 + 8 + 4, 4 + 8 + 4, 8
-# Bytes per token and block, kept for the gradient: per unit of the width, and of the MLP's; and per unit of the width
-# between blocks.
+# Bytes of activations per token, stored for the backward pass: in a block, per unit of its width and of its MLP's
+# width; between blocks, per unit of the width.
 _WIDTH, _MLP, _BETWEEN = 40, 24, 4
-# Bytes per logit: the logit, its logarithm, and copies on the way.
+# Bytes per logit: the logit, its log probability, and temporary copies.
 _LOGIT = 4 * 4
-# The limit of model/held_out_loss.py, which a test compares: so many logits at once, or those of one window.
+# The limit of model/held_out_loss.py (a test compares them): so many logits at once, or those of one window.
 _LOGITS = 2**28
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Dimensions:
-    """The size of a model by its manifest and config; 0 where the config of an architecture has no such key."""
+    """The size of a model from its manifest and config; 0 for keys that the config of its architecture lacks."""
 
     parameters: int
     layers: int
@@ -40,19 +40,19 @@ class _Dimensions:
 
     @property
     def block_bytes(self) -> int:
-        """Bytes that a block keeps per token."""
+        """Bytes of activations that a block stores per token."""
         return self.width * _WIDTH + self.mlp_width * _MLP
 
     def held_out_bytes(self, rows: int, length: int) -> int:
-        """Bytes of the logits that model/held_out_loss.py holds at once, and of the block before."""
+        """Bytes of the logits that model/held_out_loss.py computes at once, and of the activations of one block."""
         window = length * self.vocab_size
         return _LOGIT * max(window, min(rows * window, _LOGITS)) + rows * length * self.block_bytes
 
 
 def training_mb(parent: Path, on_gpu: bool, train: Train) -> int:
-    """All processes of a training with the settings ``train`` that starts from ``parent``."""
+    """All ranks of a training run with the settings ``train`` that starts from ``parent``."""
     model, processes = _read_dimensions(parent), train.processes
-    # Every process reads all weights, before it keeps its slice of them.
+    # Every rank reads all weights before it discards all but its slice.
     state = _COPIES + processes * _WEIGHTS
     if on_gpu:
         return int(processes * _PROCESS + state * model.parameters // 10**6)
@@ -62,13 +62,13 @@ def training_mb(parent: Path, on_gpu: bool, train: Train) -> int:
     tokens = rows * train.context_length
     blocks = 1 if train.activation_checkpointing else model.layers
     token_bytes = blocks * model.block_bytes + model.layers * model.width * _BETWEEN
-    # Batches and held-out windows are not in memory at the same time.
+    # Training batches and held-out windows are never in memory together.
     activations = max(tokens * token_bytes, model.held_out_bytes(rows, train.context_length))
     return int(processes * _PROCESS + (state * model.parameters + processes * activations) // 10**6)
 
 
 def evaluation_mb(run: Path, on_gpu: bool, batch_size: int, context_length: int) -> int:
-    """A process that computes losses of batches of windows of ``context_length`` tokens."""
+    """A process that computes the losses of batches of windows of ``context_length`` tokens."""
     model = _read_dimensions(run)
     activations = 0 if on_gpu else model.held_out_bytes(batch_size, context_length)
     return _PROCESS + (_WEIGHTS * model.parameters + activations) // 10**6

@@ -1,4 +1,4 @@
-"""The size of a model and the FLOPs of a training token, from its description alone."""
+"""The size of a model and its training FLOPs per token, computed without building it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from palimpsest.specs.training import FolderModel, HubModel, ModelSpec, RandomMo
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSize:
-    """Shape and size; ``embeddings`` counts the parameters of the input and output embeddings."""
+    """Shape and size of a model; ``embeddings`` counts the parameters of the input and output embeddings."""
 
     name: str
     layers: int
@@ -33,7 +33,7 @@ class ModelSize:
 
 
 def model_size(model: ModelSpec, name: str, vocab_size: int, context_length: int) -> ModelSize:
-    """The size of an initial model; a pretrained one has its own vocabulary. Raises PlanError."""
+    """The size of an initial model; a pretrained one keeps its own vocabulary. Raises PlanError."""
     if isinstance(model, RandomModel):
         config: Any = llama_config(model, context_length=context_length, vocab_size=vocab_size)
         parameters, embeddings = config.parameters, config.embedding_parameters
@@ -65,8 +65,8 @@ def _config_file(model: FolderModel | HubModel) -> Path:
 
 
 def _pretrained_size(config_file: Path) -> tuple[Any, int, int]:
-    """Config, parameters and embedding parameters, counted in a model without weights: architectures differ."""
-    import torch  # takes seconds to import, and most models are built from a shape
+    """Config, parameters and embedding parameters, counted on a model on the meta device: architectures differ."""
+    import torch  # takes seconds to import, and most models are not pretrained
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from palimpsest.model.hf_checkpoint import is_like_llama
@@ -90,8 +90,8 @@ def _pretrained_size(config_file: Path) -> tuple[Any, int, int]:
 def find_vocabulary_size(params: Params, is_set: bool) -> tuple[int, str]:
     """Entries of the tokenizer, and the params key that sets them; an existing tokenizer is read.
 
-    ``is_set``: whether the file sets tokenizer.vocab_size. Raises PlanError where it does not, and the tokenizer is not
-    on this machine yet.
+    ``is_set``: whether the file sets tokenizer.vocab_size. Raises PlanError if it does not and the tokenizer is not on
+    this machine yet.
     """
     tokenizer = params.tokenizer
     if tokenizer.path and Path(expand(tokenizer.path)).is_file():
@@ -114,7 +114,7 @@ def _cached(repository: str, revision: str | None) -> Path | None:
 
 
 def _entries(tokenizer_json: Path) -> int:
-    """The largest id plus one: how many embeddings the ids need."""
+    """The largest id plus one, which is the number of embeddings."""
     from tokenizers import Tokenizer
 
     return 1 + max(Tokenizer.from_file(str(tokenizer_json)).get_vocab(with_added_tokens=True).values())

@@ -13,7 +13,7 @@ _FLOPS = ("kFLOPs", "MFLOPs", "GFLOPs", "TFLOPs")
 
 
 def format_plan(plan: RunPlan) -> str:
-    """Models and GPUs, every stage as a tree, the totals, the disk, and what the numbers leave out."""
+    """Models and GPUs, the tree of stages, the totals, the disk, and what the numbers leave out."""
     parts = [_header(plan), _stages(plan), _wall_time(plan), _disk(plan), _notes(plan)]
     return "\n\n".join("\n".join(lines) for lines in parts) + "\n"
 
@@ -34,7 +34,7 @@ def _header(plan: RunPlan) -> list[str]:
         *lines,
         f"       tokenizer of {plan.vocabulary.entries:,} entries, from {plan.vocabulary.source}",
         f"GPUs   {gpus.count} × {gpus.name} at {gpus.peak_flops / 1e12:,.0f} TFLOP/s (dense bf16), "
-        f"{gpus.mfu:.0%} of it used (MFU); {' or '.join(map(str, processes))} for a training (train.processes)",
+        f"{gpus.mfu:.0%} of it used (MFU); {' or '.join(map(str, processes))} per run (train.processes)",
     ]
 
 
@@ -101,7 +101,7 @@ def _disk(plan: RunPlan) -> list[str]:
         lines.append(_row(language.ljust(13), [_count(text.needed), available, *sizes], _TEXT_WIDTHS))
     rest = [
         (f"checkpoints of {plan.all.stages} stages, with AdamW's moments", disk.checkpoints),
-        ("checkpoints of trainings in progress, at most", disk.in_flight),
+        ("checkpoints of runs in progress, at most", disk.in_flight),
         ("replay pools, results", disk.pools + disk.results),
         ("all", disk.total),
     ]
@@ -115,10 +115,10 @@ def _notes(plan: RunPlan) -> list[str]:
     texts = plan.disk.languages
     lines = [
         "Tokens, steps, FLOPs and checkpoints are exact; cost is tokens over those of the stage without replay. Hours",
-        "are of training at that MFU: cleaning, validation and evaluation are not included. Text is estimated, at",
+        "are of training at that MFU and exclude cleaning, validation and evaluation. Text is estimated, at",
         f"{BYTES_PER_TOKEN} bytes a token, compressed to {COMPRESSION:.0%}, of which cleaning keeps {MIN_KEPT:.0%} "
         f"(tokens) to {MAX_KEPT:.0%} (disk).",
-        "DVC's cache of data/, runs/ and results/ takes as much again, where the disk cannot share blocks.",
+        "DVC's cache of data/, runs/ and results/ takes as much again if the file system cannot share blocks.",
     ]
     if unbounded := [language for language, text in texts.items() if not text.bounded]:
         lines.append(
@@ -133,14 +133,14 @@ def _notes(plan: RunPlan) -> list[str]:
 
 
 def _row(name: str, cells: Iterable[str], widths: Sequence[int]) -> str:
-    """``cells`` right-aligned; those beyond the widths as they are."""
+    """A line with ``cells`` right-aligned in ``widths``; those beyond the widths are appended as they are."""
     texts = list(cells)
     aligned = [text.rjust(width) for text, width in zip(texts, widths, strict=False)]
     return (name + "".join(aligned) + "".join(texts[len(widths) :])).rstrip()
 
 
 def _count(number: float, units: tuple[str, ...] = ("k", "M", "B", "T")) -> str:
-    """Four digits or a few more: 100.0 B, 1.03 T."""
+    """About four digits with a unit: 100.0 B, 1.03 T."""
     power = min(len(units), max(0, (len(f"{number:.0f}") - 1) // 3))
     scaled = number / 1000**power
     return f"{scaled:,.{2 if scaled < 9.995 else 1}f} {units[power - 1]}" if power else f"{number:,.0f}"

@@ -1,4 +1,4 @@
-"""A plan as typed values: tokens, FLOPs, GPU hours, wall time and disk that a params file requires."""
+"""The plan of a params file as typed values: tokens, FLOPs, GPU hours, wall time and disk."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from palimpsest.plan.model_size import ModelSize
 from palimpsest.plan.wall_time import GpuPool
 
 FORMAT = "palimpsest.plan/1"
-# Keys of the JSON form that are named otherwise here: one is a Python keyword, others are older than the names.
+# Field → key of the JSON form, if they differ: one key is a Python keyword, the others keep their old names.
 _JSON_KEYS = {"source": "from", "gpus": "cards", "gpu_hours": "card_hours"}
 
 
@@ -26,9 +26,9 @@ class Vocabulary:
 
 @dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """One training. ``compute_over_budget``: its tokens over those of the stage without replay.
+    """One training run. ``compute_over_budget``: its tokens over those of the stage without replay.
 
-    ``arms`` are those that have it in their past, none for stages of the sweep.
+    ``arms``: those whose lineages contain it; empty for stages of the sweep.
     """
 
     lineage: str
@@ -58,7 +58,7 @@ class Chain:
 
 @dataclass(frozen=True, kw_only=True)
 class TotalCost:
-    """Sums over stages. ``wall_hours`` as the workflow would start them, ``busy_hours`` if no GPU ever waited."""
+    """Sums over stages. ``wall_hours``: as the workflow would schedule them; ``busy_hours``: if no GPU ever waited."""
 
     stages: int
     steps: int
@@ -75,7 +75,7 @@ class TotalCost:
 
 @dataclass(frozen=True, kw_only=True)
 class DiskPlan:
-    """Bytes that a finished run holds, those of checkpoints ``in_flight`` during training, and bytes ``free``."""
+    """Bytes of a finished run, of the checkpoints ``in_flight`` during training, and ``free`` on the disk."""
 
     languages: Mapping[str, TextSize]
     checkpoints: int
@@ -89,7 +89,7 @@ class DiskPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
-    """What a params file requires. ``sweep`` counts the stages beyond those of the arms."""
+    """The cost of a params file. ``sweep``: the stages that are not among those of the arms."""
 
     vocabulary: Vocabulary
     context_length: int

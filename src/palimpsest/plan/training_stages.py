@@ -1,4 +1,4 @@
-"""The stages of training that a params file requires, with the ledger of each, computed from its lineage alone."""
+"""The training stages of a params file, with the ledger of each, computed from its lineage alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from palimpsest.replay.schedule import ReplaySchedule
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingStage:
-    """One training, shared by every lineage that has it in its past. ``arms`` is empty for stages of the sweep.
+    """One training run, shared by every lineage that contains it. ``arms`` is empty for stages of the sweep.
 
     ``budget``: tokens that it would train on without replay. ``text``: language → new tokens that it reads.
     """
@@ -44,21 +44,21 @@ class TrainingStage:
 
     @property
     def processes(self) -> int:
-        """GPUs that it uses."""
+        """The number of GPUs that it uses."""
         return self.lineage.training.train.processes
 
 
 def plan_lineages(params: Params, points: Iterable[Params]) -> tuple[Arms, list[Arms]]:
     """The lineages of the arms, and of each point of the sweep.
 
-    The user's own files are not read: the lineages' names differ then, and their costs do not.
+    Local files are not hashed, so lineages have other names than in a run, but the same costs.
     """
     data = data_fingerprints(params, {language: Inventory() for language in params.languages})
     return lineages(params, data), [lineages(point, data) for point in points]
 
 
 def training_stages(arms: Arms, swept: Iterable[Arms], vocab_size: int) -> tuple[list[Lineage], list[TrainingStage]]:
-    """The initial models, and every training once, each after its parent; those of the arms come first."""
+    """The initial models, and every training stage once, after its parent; those of the arms come first."""
     arms_of: dict[str, list[str]] = {}
     for arm, seeds in arms.items():
         for last in seeds.values():
@@ -72,7 +72,7 @@ def training_stages(arms: Arms, swept: Iterable[Arms], vocab_size: int) -> tuple
 
 
 def _depth_first(arms: Arms) -> list[Lineage]:
-    """The checkpoints as a tree is printed."""
+    """The checkpoints in the order in which a tree is printed."""
     position = {lineage.path: at for at, lineage in enumerate(checkpoints(arms))}
     return sorted(checkpoints(arms), key=lambda lineage: [position[above.path] for above in lineage])
 
@@ -86,7 +86,7 @@ def _stage(lineage: Lineage, sizes: Mapping[str, ModelSize], arms: tuple[str, ..
     spec = lineage.training
     context_length = spec.train.context_length
     schedule = ReplaySchedule.for_budget(spec.budget, batch_size=spec.train.batch_size, replay=spec.replay)
-    # Joint training draws each language's budget; a stage of one language what replay leaves of it.
+    # Joint training draws the budget of every language; other stages draw what replay leaves of theirs.
     drawn = {new.language: new.sequences if len(spec.new) > 1 else schedule.new for new in spec.new}
     return TrainingStage(
         lineage=lineage,

@@ -1,4 +1,4 @@
-"""How long the stages take on some GPUs: a stage waits for its parent, and for GPUs to be free."""
+"""Wall time of the stages on a number of GPUs: a stage waits for its parent and for free GPUs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from palimpsest.plan.training_stages import TrainingStage
 
 @dataclass(frozen=True, kw_only=True)
 class GpuPool:
-    """``count`` GPUs of a kind with ``peak_flops`` FLOP/s each, of which training uses the fraction ``mfu``."""
+    """``count`` GPUs of one kind with ``peak_flops`` FLOP/s each, of which training reaches the fraction ``mfu``."""
 
     name: str
     count: int
@@ -19,7 +19,7 @@ class GpuPool:
     mfu: float
 
     def hours(self, flops: int, gpus: int = 1) -> float:
-        """Hours that ``gpus`` of them take together for some FLOPs."""
+        """Hours that ``gpus`` of them together take for ``flops``."""
         return flops / (self.peak_flops * self.mfu * gpus) / 3600
 
     def wall_hours(self, stage: TrainingStage) -> float:
@@ -28,7 +28,7 @@ class GpuPool:
 
 
 def longest_chain(stages: Sequence[TrainingStage], gpus: GpuPool) -> tuple[float, str]:
-    """Hours of the slowest path from an initial model to a last checkpoint, and that lineage."""
+    """Hours of the slowest path from an initial model to a final checkpoint, and its lineage."""
     ends: dict[str, float] = {}
     for stage in stages:
         ends[stage.lineage.path] = ends.get(stage.parent, 0.0) + gpus.wall_hours(stage)
@@ -36,7 +36,7 @@ def longest_chain(stages: Sequence[TrainingStage], gpus: GpuPool) -> tuple[float
 
 
 def schedule_hours(stages: Sequence[TrainingStage], gpus: GpuPool) -> float:
-    """Hours until the last stage ends if every stage starts as soon as it can, the longest chain behind it first."""
+    """Hours until the last stage ends if every stage starts as soon as it can, those with the longest chain first."""
     behind = _hours_behind(stages, gpus)
     paths = {stage.lineage.path for stage in stages}
     waiting = {path: [stage for stage in stages if stage.parent == path] for path in paths}

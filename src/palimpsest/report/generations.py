@@ -50,7 +50,7 @@ def _prompts(
     """Prompt → stage → lineage → what it wrote."""
     prompts: dict[str, dict[str, dict[str, Continuation]]] = {}
     for arm in results.arms:
-        for path in results.first_lineage(arm):
+        for path in results.first_seed_lineages(arm):
             run = results.runs[path]
             for sample in run.samples.get(language, ()):
                 stage = prompts.setdefault(formatting.visible(sample.prompt), {}).setdefault(run.stage, {})

@@ -1,4 +1,4 @@
-"""What evaluation writes under results/, as typed values: one schema for whoever writes or reads these files.
+"""The schema of the files that evaluation writes under results/: dataclasses with their readers and writers.
 
-Nothing here imports torch or numpy, so that a reader of results starts at once.
+Nothing here imports torch or numpy, so that readers of results start fast.
 """

@@ -15,7 +15,7 @@ _DIGITS = 4
 
 @dataclass(frozen=True, kw_only=True)
 class ArmMetrics:
-    """One arm, means over seeds. Joint has no ``learned_loss``; ``tasks`` is None where none were run."""
+    """One arm, means over seeds. Joint has no ``learned_loss``; ``tasks`` is None if none were run."""
 
     loss: Mapping[str, float]
     forgetting: Mapping[str, float]
@@ -27,7 +27,7 @@ class ArmMetrics:
 
 
 def arm_metrics(arm: ArmSummary) -> ArmMetrics:
-    """The short form of an arm."""
+    """The headline numbers of an arm."""
     return ArmMetrics(
         loss=_rounded(arm.final_loss),
         forgetting=_rounded(arm.forgetting),
@@ -40,7 +40,7 @@ def arm_metrics(arm: ArmSummary) -> ArmMetrics:
 
 
 def write_arm_metrics(path: Path, metrics: Mapping[str, ArmMetrics]) -> None:
-    """Write metrics.json; ``dvc metrics`` has no use for nulls, so they are left out."""
+    """Write metrics.json, without nulls, which ``dvc metrics`` cannot use."""
     write_json(
         path,
         {

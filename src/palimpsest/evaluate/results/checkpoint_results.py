@@ -1,4 +1,4 @@
-"""What the evaluation of one checkpoint leaves: losses.json, samples.json and tasks.json."""
+"""The results of evaluating one checkpoint: losses.json, samples.json and tasks.json."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOSSES_FILE, SAMPLES_FILE, TASKS_FILE = "losses.json", "samples.json", "tasks.js
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageLosses:
-    """A language's held-out documents, one entry each: summed nats, tokens predicted, and their bytes of text."""
+    """The held-out documents of a language, one entry each: summed nats, predicted tokens, and bytes of text."""
 
     nats: tuple[float, ...]
     tokens: tuple[int, ...]
@@ -23,7 +23,7 @@ class LanguageLosses:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """The beginning of a held-out document, and how the model continues it."""
+    """The beginning of a held-out document, and the model's continuation."""
 
     prompt: str
     text: str
@@ -33,8 +33,8 @@ class Sample:
 class TaskResult:
     """A checkpoint's score on a zero-shot task.
 
-    ``stderr`` is None where the harness has none, ``documents`` counts the questions. ``chance``, ``language`` and
-    ``version`` are the task file's metadata. ``key`` hashes all that the score depends on.
+    ``stderr`` is None if the harness has none, ``documents`` counts the questions. ``chance``, ``language`` and
+    ``version`` are metadata of the task file. ``key``: hash of everything that the score depends on.
     """
 
     metric: str
@@ -54,14 +54,14 @@ TaskResults = Mapping[str, TaskResult]
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointEvaluation:
-    """Contents of results/evaluation/{lineage}, by language; no ``samples`` where none were requested."""
+    """Contents of results/evaluation/{lineage}, by language; ``samples`` is empty if none were requested."""
 
     losses: Losses
     samples: Samples
 
 
 def write_evaluation(folder: Path, evaluation: CheckpointEvaluation) -> list[Path]:
-    """Write losses.json, and samples.json where there are any; returns their paths."""
+    """Write losses.json, and samples.json if there are any; returns their paths."""
     files = {LOSSES_FILE: encode(evaluation.losses)}
     if evaluation.samples:
         files[SAMPLES_FILE] = encode(evaluation.samples)
@@ -73,7 +73,7 @@ def write_evaluation(folder: Path, evaluation: CheckpointEvaluation) -> list[Pat
 def read_evaluation(folder: Path) -> CheckpointEvaluation:
     """Read a finished results/evaluation/{lineage}, languages in the order of training.
 
-    Raises ArtifactError naming the file where the checkpoint was not evaluated.
+    Raises ArtifactError naming the missing file if the checkpoint was not evaluated.
     """
     manifest = read_manifest(folder, "evaluation")
     losses_file = folder / LOSSES_FILE
@@ -99,5 +99,5 @@ def read_task_results(folder: Path) -> TaskResults:
 
 
 def read_task_file(path: Path) -> TaskResults:
-    """Read one tasks.json, also of a job that was stopped half-way."""
+    """Read one tasks.json, which may be that of an interrupted job."""
     return decode(dict[str, TaskResult], read_json(path), str(path))

@@ -1,4 +1,4 @@
-"""What became of the text of a language, from its sources to tokens."""
+"""Counts of the text of a language, from its sources to tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class SplitCounts:
-    """Size of the training or the validation split, after the mixture."""
+    """Size of the training or the validation split, after downsampling."""
 
     documents: int
     bytes: int
@@ -17,7 +17,7 @@ class SplitCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceSummary:
-    """One source: documents read and used for training, their tokens after the mixture and share of the language's."""
+    """One source: documents read and used for training, and its tokens and share of the language after downsampling."""
 
     kind: str
     licence: str | None

@@ -1,6 +1,8 @@
 """results/eval_all.json: every checkpoint, every arm over its seeds, and the text that they were trained on.
 
-Losses are nats per token. docs/formats.md lists the keys, docs/metrics.md the formulas.
+Losses are nats per token. docs/formats.md lists the keys, docs/metrics.md the formulas. The values of ``ArmSummary``
+are computed in evaluate/arm_summary.py, those of ``CheckpointSummary`` in evaluate/evaluated_checkpoint.py. A
+checkpoint is identified by its lineage, its path under runs/; the key ``runs`` maps lineages to checkpoints.
 """
 
 from __future__ import annotations
@@ -26,14 +28,14 @@ PerLanguage = Mapping[str, SeedMean]
 PerStage = Mapping[str, Mapping[str, SeedMean]]
 """Stage → language (or task) → mean over seeds."""
 
-REFERENCE_ARM = "joint"  # trained on all languages at once: the upper reference, which cannot forget
+REFERENCE_ARM = "joint"  # trained on all languages at once: the upper bound, which cannot forget
 BASE_ARM = "sequential"
 _REMEDY = "run the evaluation again"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskInfo:
-    """A zero-shot task: what it measures, in which language, and the score of guessing."""
+    """A zero-shot task: its metric, its language, and the score of guessing."""
 
     language: str | None
     metric: str
@@ -42,7 +44,7 @@ class TaskInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenTotals:
-    """Training tokens of all stages, of one seed."""
+    """Training tokens of all stages of one seed."""
 
     new: int
     replayed: int
@@ -51,7 +53,10 @@ class TokenTotals:
 
 @dataclass(frozen=True, kw_only=True)
 class ArmSummary:
-    """An arm over its seeds. ``stages`` are the rows of the matrices, "init" first; joint has no forgetting."""
+    """An arm over its seeds. ``stages`` are the rows of the matrices, "init" first; joint has no forgetting.
+
+    ``lineages``: seed → the lineages of its checkpoints, the initial model first.
+    """
 
     stages: tuple[str, ...]
     loss: PerStage
@@ -73,7 +78,7 @@ class ArmSummary:
 
     @property
     def final_tasks(self) -> PerLanguage:
-        """Task → score after the last stage; empty where no tasks were run."""
+        """Task → score after the last stage; empty if no tasks were run."""
         return self.tasks.get(self.stages[-1], {})
 
     @property
@@ -122,15 +127,16 @@ class CheckpointSummary:
 
     @property
     def replay_rate(self) -> Decimal:
-        """The replayed share of each batch; 0 where nothing is replayed."""
+        """The replayed share of each batch; 0 without replay."""
         return self.replay.rate if self.replay else Decimal(0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EvalAll:
-    """The whole of eval_all.json. ``params`` is the resolved params file without paths; ``runs``: lineage → checkpoint.
+    """The contents of eval_all.json. ``params``: the resolved params without paths. ``runs``: lineage → checkpoint.
 
-    Read back, arms, stages, languages and tasks are in the order of the params, although JSON's keys are sorted.
+    ``read_eval_all`` restores the order of the params for arms, stages, languages and tasks, since JSON keys are
+    sorted.
     """
 
     sample: bool
@@ -144,33 +150,33 @@ class EvalAll:
 
     @property
     def seeds(self) -> int:
-        """The number of seeds of the arm that has most."""
+        """The largest number of seeds of an arm."""
         return max((len(arm.lineages) for arm in self.arms.values()), default=0)
 
     @property
     def forgettable(self) -> list[str]:
-        """The languages that some arm can forget, in the order of training."""
+        """The languages that at least one arm can forget, in the order of training."""
         return [name for name in self.languages if any(name in arm.forgetting for arm in self.arms.values())]
 
     def chain(self, arm: str) -> list[CheckpointSummary]:
-        """The checkpoints of the arm's first seed, the initial model first; other seeds differ in the data's order."""
-        return [self.runs[path] for path in self.first_lineage(arm)]
+        """The checkpoints of the arm's first seed, the initial model first."""
+        return [self.runs[lineage] for lineage in self.first_seed_lineages(arm)]
 
-    def first_lineage(self, arm: str) -> tuple[str, ...]:
-        """The paths of ``chain``."""
+    def first_seed_lineages(self, arm: str) -> tuple[str, ...]:
+        """The lineages of ``chain``, the checkpoints of the arm's first seed."""
         return next(iter(self.arms[arm].lineages.values()), ())
 
     def after_stage(self, arm: str, stage: str) -> CheckpointSummary | None:
-        """The checkpoint of the arm's first seed after a stage."""
-        return next((run for run in self.chain(arm) if run.stage == stage), None)
+        """The checkpoint of the arm's first seed after a stage, or None if it has no such stage."""
+        return next((checkpoint for checkpoint in self.chain(arm) if checkpoint.stage == stage), None)
 
     def ledgers(self, arm: str) -> dict[str, StageLedger]:
-        """Stage → ledger of the arm's first seed; the other seeds' are equal."""
-        return {run.stage: run.ledger for run in self.chain(arm) if run.ledger}
+        """Stage → ledger, which is the same for every seed."""
+        return {checkpoint.stage: checkpoint.ledger for checkpoint in self.chain(arm) if checkpoint.ledger}
 
     def replay_rates(self, arm: str) -> dict[str, Decimal]:
-        """Stage → the replayed share of a batch, 0 where nothing is replayed; "init" is left out."""
-        return {run.stage: run.replay_rate for run in self.chain(arm) if run.ledger}
+        """Stage → the replayed share of a batch, 0 without replay; excludes "init"."""
+        return {checkpoint.stage: checkpoint.replay_rate for checkpoint in self.chain(arm) if checkpoint.ledger}
 
     def step_ranges(self, arm: str) -> dict[str, tuple[int, int]]:
         """Stage → first and last optimiser step, counted from the start of the lineage."""
@@ -181,16 +187,16 @@ class EvalAll:
         return found
 
     def relative_flops(self, arm: str) -> float | None:
-        """Training FLOPs over those of the sequential arm; None where there is no such arm."""
+        """Training FLOPs over those of the sequential arm; None if there is no such arm."""
         base = self.arms.get(BASE_ARM)
         return self.arms[arm].flops / base.flops if base and base.flops else None
 
     def document_interval(self, arm: str, stage: str, language: str) -> tuple[float, float] | None:
-        """The bootstrap interval over documents of a loss of one seed; None with several seeds, which have a spread."""
-        run = self.after_stage(arm, stage)
-        if run is None or language not in run.loss or self.arms[arm].loss[stage][language].n != 1:
+        """The bootstrap interval over documents of a loss; None for several seeds, whose spread is shown instead."""
+        checkpoint = self.after_stage(arm, stage)
+        if checkpoint is None or language not in checkpoint.loss or self.arms[arm].loss[stage][language].n != 1:
             return None
-        return run.loss[language].ci95
+        return checkpoint.loss[language].ci95
 
 
 def write_eval_all(path: Path, results: EvalAll) -> None:
@@ -199,12 +205,12 @@ def write_eval_all(path: Path, results: EvalAll) -> None:
 
 
 def read_eval_all(path: Path) -> EvalAll:
-    """Read eval_all.json; raises ArtifactError naming it and the key that is wrong."""
+    """Read eval_all.json; raises ArtifactError naming the file and the key that is wrong."""
     return _in_order(read_results_file(EvalAll, path, _REMEDY))
 
 
 def _in_order(results: EvalAll) -> EvalAll:
-    """Mappings in the order of training and of the params."""
+    """The results with mappings in the order of training and of the params."""
     params, languages = results.params, results.languages
     tasks = _ordered(results.tasks, params.get("evaluate", {}).get("tasks", []))
     return dataclasses.replace(

@@ -1,4 +1,4 @@
-"""Reading a results file that names its format."""
+"""Reads a results file that has a ``format``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ T = TypeVar("T")
 
 
 def read_results_file(cls: type[T], path: Path, remedy: str) -> T:
-    """Read ``cls``, whose default ``format`` is the one expected.
+    """Read ``cls``, whose default ``format`` is the expected one.
 
-    Raises ArtifactError that names the file and the key, and ends with the ``remedy``.
+    Raises ArtifactError, which names the file and the key and ends with the ``remedy``.
     """
     value = read_json(path)
     expected: str = cls.format  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""results/scaling.json: models of several sizes with and without replay, the laws fitted to them, and their exchange.
+"""results/scaling.json: models of several sizes with and without replay, the laws fitted to them, and exchange rates.
 
 docs/metrics.md has the formulas.
 """
@@ -21,7 +21,7 @@ MEASURES: tuple[Measure, ...] = ("retained_loss", "learned_loss")
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What runs share that differ in size and seed only. ``values``: what else the sweep varies at one size."""
+    """What runs of one series have in common. ``values``: other keys that the sweep varies at one size."""
 
     arm: str
     rate: float
@@ -33,7 +33,7 @@ class Setting:
 class ScalingPoint(Setting):
     """One lineage of the sweep; losses in nats per token, ``flops`` of all stages, ``flops_per_token`` of training.
 
-    Here ``values`` are all that shaped the lineage, its size too.
+    Here ``values`` are all swept keys that affect the lineage, its size included.
     """
 
     seed: int
@@ -59,10 +59,10 @@ class CurvePoint:
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingFit(Setting):
-    """A law fitted to one setting and measure; ``law`` is "" where there are too few sizes.
+    """A law fitted to one setting and measure; ``law`` is "" if there are too few sizes.
 
-    ``curve`` runs from the smallest to the largest size. ``tells`` is false where the data do not settle it; ``why``
-    says why, or how the law was chosen.
+    ``curve`` runs from the smallest to the largest size. ``tells`` is false if the data are inconclusive; ``why`` says
+    why, or how the law was chosen.
     """
 
     measure: Measure
@@ -78,7 +78,7 @@ class ScalingFit(Setting):
 class ExchangeRate(Setting):
     """How many times larger (FLOPs per token) a model without replay must be to retain as much as this one.
 
-    ``growth`` is None where it is unknown or beyond what the law is extrapolated to. ``replay_cost``: training FLOPs of
+    ``growth`` is None if it is unknown or beyond the range of extrapolation. ``replay_cost``: training FLOPs of
     all stages over those without replay at that size.
     """
 
@@ -94,7 +94,7 @@ class ExchangeRate(Setting):
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingResults:
-    """The whole of scaling.json."""
+    """The contents of scaling.json."""
 
     points: tuple[ScalingPoint, ...]
     fits: tuple[ScalingFit, ...]
@@ -107,7 +107,7 @@ class ScalingResults:
         return list(dict.fromkeys([point.arm for point in self.points] + [fit.arm for fit in self.fits]))
 
     def varied_values(self, setting: Setting) -> Mapping[str, Any]:
-        """The values that distinguish a setting from others at one size; a point has those of its fit."""
+        """The values that distinguish a setting from others at one size; those of a point are those of its fit."""
         if not isinstance(setting, ScalingPoint):
             return setting.values
         found = [
@@ -125,5 +125,5 @@ def write_scaling_results(path: Path, results: ScalingResults) -> None:
 
 
 def read_scaling_results(path: Path) -> ScalingResults:
-    """Read scaling.json; raises ArtifactError naming it and the key that is wrong."""
+    """Read scaling.json; raises ArtifactError naming the file and the key that is wrong."""
     return read_results_file(ScalingResults, path, "run the scaling analysis again")

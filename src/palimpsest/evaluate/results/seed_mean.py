@@ -17,6 +17,6 @@ class SeedMean:
 
 
 def seed_mean(values: Sequence[float]) -> SeedMean:
-    """The mean of at least one value; the deviation is the sample's, over n − 1."""
+    """The mean of at least one value; ``sd`` is the sample standard deviation, over n − 1."""
     spread = statistics.stdev(values) if len(values) > 1 else None
     return SeedMean(mean=statistics.fmean(values), sd=spread, n=len(values))

@@ -1,4 +1,4 @@
-"""results/sweep.json: for every point of the sweep its values, and the results of every arm and seed."""
+"""results/sweep.json: the values of every point of the sweep, and the results of its arms and seeds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from palimpsest.evaluate.results.results_file import read_results_file
 class SweepRun:
     """One seed of an arm over all its stages; losses in nats per token, ``flops`` and ``flops_per_token`` of training.
 
-    ``rate``: mean replay rate of the stages after the first. ``accounting`` is None where nothing is replayed,
+    ``rate``: mean replay rate of the stages after the first. ``accounting`` is None without replay,
     ``learned_loss`` for joint.
     """
 
@@ -49,7 +49,7 @@ class SweepPointResults:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResults:
-    """The whole of sweep.json; points in the order of the sweep."""
+    """The contents of sweep.json; points in the order of the sweep."""
 
     points: tuple[SweepPointResults, ...]
     format: Literal["palimpsest.sweep/2"] = "palimpsest.sweep/2"
@@ -61,5 +61,5 @@ def write_sweep_results(path: Path, results: SweepResults) -> None:
 
 
 def read_sweep_results(path: Path) -> SweepResults:
-    """Read sweep.json; raises ArtifactError naming it and the key that is wrong."""
+    """Read sweep.json; raises ArtifactError naming the file and the key that is wrong."""
     return read_results_file(SweepResults, path, "run `palimpsest sweep` again")
