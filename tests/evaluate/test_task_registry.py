@@ -109,7 +109,9 @@ def test_a_task_spec_changes_with_the_data_only(tmp_path: Path) -> None:
 
 
 def test_missing_tasks_and_data_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ParamsError, match=r"evaluate\.tasks: there is no task 'pika'; the built-in ones are .*mgsm_de.*piqa"):
+    with pytest.raises(
+        ParamsError, match=r"evaluate\.tasks: there is no task 'pika'; the built-in ones are .*mgsm_de.*piqa"
+    ):
         describe(["pika"], tmp_path)
     with pytest.raises(ParamsError, match=r"evaluate\.tasks: .*mine\.yaml: no such file"):
         describe([str(tmp_path / "mine.yaml")], tmp_path)
