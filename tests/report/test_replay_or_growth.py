@@ -21,5 +21,8 @@ def test_the_cheaper_of_replay_and_growth_is_named(
     monkeypatch.setattr(power_law, "RESAMPLES", 200)
     replay_costs(tmp_path, rates)
     said = {verdict(entry) for entry in read_scaling_results(tmp_path / "scaling.json").exchange}
-    verdicts = "Growth does as much for less than replay", "Replay costs less than the growth that does as much"
+    verdicts = (
+        "A larger model retains as much at lower cost than replay",
+        "Replay costs less than the larger model that retains as much",
+    )
     assert said == {verdicts[replay_is_cheaper]}

@@ -77,10 +77,10 @@ def test_exchange_says_only_what_the_interval_carries(tmp_path: Path) -> None:
     styles = palette.styles(found.arms)
     rows = [[cell.text for cell in body.rows[0]] for body in scaling_table.exchange(found, styles).bodies]
     assert [row[-1] for row in rows] == [
-        "Replay costs less than the growth that does as much.",
-        "Neither is cheaper beyond doubt: the interval holds the cost of replay. Within the sizes tried.",
-        "The data cannot tell. No size without replay retains as much.",
-        "Growth does as much for less than replay.",
+        "Replay costs less than the larger model that retains as much.",
+        "Neither is clearly cheaper: the interval contains the cost of replay. Within the sizes tried.",
+        "The data do not settle it. No size without replay retains as much.",
+        "A larger model retains as much at lower cost than replay.",
     ]
     assert [tuple(row[1:4]) for row in rows][:3] == [
         ("2.31×", "1.62–3.4", "1.05×"),

@@ -62,7 +62,7 @@ def _seed_group(scaling: ScalingResults, points: list[ScalingPoint]) -> SeedGrou
 
 def exchange(scaling: ScalingResults, styles: Mapping[str, Style]) -> Table:
     """A row for each model with replay, in the order of scaling.json."""
-    heads = "Replay", "Parameters", "Worth a growth of", "95 % interval", "Replay costs", "What that says"
+    heads = "Replay", "Parameters", "Worth a growth of", "95 % interval", "Replay costs", "Conclusion"
     return Table(heads=cells(*heads), bodies=[_exchange(scaling, entry, styles) for entry in scaling.exchange])
 
 
@@ -81,20 +81,20 @@ def _exchange(scaling: ScalingResults, entry: ExchangeRate, styles: Mapping[str,
 def verdict(entry: ExchangeRate) -> str:
     """Which is the cheaper at equal retained loss, where the interval leaves the cost of replay to one side."""
     if not entry.tells:
-        return "The data cannot tell"
+        return "The data do not settle it"
     if entry.ci95 is None:
         return ""
     low, high = entry.ci95
     if low > entry.replay_cost:
-        return "Replay costs less than the growth that does as much"
+        return "Replay costs less than the larger model that retains as much"
     if high < entry.replay_cost:
-        return "Growth does as much for less than replay"
-    return "Neither is cheaper beyond doubt: the interval holds the cost of replay"
+        return "A larger model retains as much at lower cost than replay"
+    return "Neither is clearly cheaper: the interval contains the cost of replay"
 
 
 def fits(scaling: ScalingResults, styles: Mapping[str, Style]) -> Table:
     """A row for each fitted law, in the order of scaling.json."""
-    heads = "Runs", "Loss", "Law", "Coefficients (95 %)", "How sure"
+    heads = "Runs", "Loss", "Law", "Coefficients (95 %)", "Reliability"
     return Table(heads=cells(*heads), texts=5, bodies=[_fit(scaling, fit, styles) for fit in scaling.fits])
 
 
