@@ -50,7 +50,7 @@ class Train(Settings):
         in_fingerprint=False,
     )
     spike_nats: Annotated[float, Bound(gt=0)] | None = setting(
-        3.0, "a loss more than so many nats above the median of the last 100 steps is a spike; null: off"
+        3.0, "a loss that exceeds the median of the last 100 steps by more than so many nats is a spike; null: off"
     )
     spike_factor: Annotated[float, Bound(gt=1)] | None = setting(
         None, "a gradient norm more than so many times the median of the last 100 steps is a spike; null: off"
