@@ -27,7 +27,7 @@ PHRASES = {
     r"\b(goes|go|going|gone|went) on (from|after|with)\b|\bcan(not)? go on\b": "resumes from, continues",
     r"\btold of\b": "logged, reported",
     r"\b(what|hash|file|fingerprint|weight|one|many|they) (is |was |are |were )?asked for\b": "requested",
-    r"\bwhat \w+( \w+)? (is|are) asked\b": "an indicative sentence that says what the thing is",
+    r"\bwhat \w+( \w+)? (is|are) (asked|told)\b|\btold to do\b": "an indicative sentence that says what the thing is",
     r"\bdealt\b": "owned_rows",
     r"\bchances\b": "probs",
     r"\bslopes?\b": "grad_logits; exponent",

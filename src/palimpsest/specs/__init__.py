@@ -1,4 +1,4 @@
-"""What each stage is told to do, as frozen dataclasses that travel as JSON files.
+"""The full configuration of each stage, as frozen dataclasses that travel as JSON files.
 
 A spec holds everything that determines a stage's output except the contents of its input folders. Its fingerprint
 (codec.spec_fingerprint) decides whether a finished output is up to date. ``revision`` is part of it and is raised when
