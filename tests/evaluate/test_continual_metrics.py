@@ -18,7 +18,7 @@ def test_forgetting() -> None:
     assert continual_metrics.forgetting(MATRIX) == pytest.approx({"en": 2.0, "fr": 1.0})
 
 
-def test_forgetting_is_measured_from_the_best_that_was_reached_and_may_be_negative() -> None:
+def test_forgetting_is_relative_to_the_best_loss_and_may_be_negative() -> None:
     later_better = MATRIX | {"fr": MATRIX["fr"] | {"en": 2.5}}
     assert continual_metrics.forgetting(later_better)["en"] == pytest.approx(2.5)
     improved = MATRIX | {"de": {"en": 2.9, "fr": 3.1, "de": 3.4}}
@@ -40,7 +40,7 @@ def test_one_stage_forgets_nothing() -> None:
     assert continual_metrics.forgetting(matrix) == {} and continual_metrics.forward_transfer(matrix) == {}
 
 
-def test_bootstrap_interval_is_the_normal_one_for_equal_documents() -> None:
+def test_bootstrap_interval_is_the_normal_interval_for_equal_documents() -> None:
     """Documents of equal length: the interval is mean ± 1.96 standard errors, up to the resampling's own noise."""
     rng = np.random.default_rng(1)
     nats = rng.normal(300, 40, size=400)

@@ -1,4 +1,4 @@
-"""What the stages of evaluation import: every job pays for it."""
+"""The imports of the evaluation stages, which every job pays for."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What is written beside results/eval_all.json: the short form, tables and curves; twice gives the same bytes."""
+"""The files beside results/eval_all.json: metrics.json, tables and curves; gathering twice gives the same bytes."""
 
 import itertools
 import json

@@ -61,7 +61,7 @@ def test_past_the_context_decoding_continues_from_the_second_half_of_the_window(
 
 
 class Scripted(torch.nn.Module):
-    """Writes 5, 6, 7, … after the last token that it was shown."""
+    """Generates 5, 6, 7, …: the successor of the last token of its input."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ def test_samples_continue_the_first_two_non_empty_documents(model: Any, tokenize
 
 def test_an_incomplete_character_is_shown_as_a_replacement_character(tokenizer: Tokenizer) -> None:
     class Half(Scripted):
-        """Writes the first byte of a character again and again."""
+        """Generates the first byte of a character over and over."""
 
         def forward(self, input_ids: torch.Tensor, **_: Any) -> Any:
             logits = torch.zeros(*input_ids.shape, 600)

@@ -36,7 +36,7 @@ run_tasks(decode(TasksSpec, spec, "spec"), Path(run), {name: Path(folder) for na
 
 
 def write_task_data(folder: Path, raw: dict[str, Path]) -> list[str]:
-    """Files where the harness's command line looks for them, and the names of tasks on them."""
+    """Write files to where the harness's command line looks for them; returns the names of their tasks."""
     folder.mkdir()
     shutil.copyfile(raw["en"] / "stories" / "cloze.jsonl.zst", folder / "cloze.jsonl.zst")
     root = os.environ.get("PALIMPSEST_TEXT")
@@ -50,7 +50,7 @@ def write_task_data(folder: Path, raw: dict[str, Path]) -> list[str]:
 
 
 def sizes(names: list[str], data: Path, raw: dict[str, Path]) -> dict[str, int]:
-    """How many questions each task has: one a line, without XQuAD's paragraphs that have only one answer."""
+    """How many questions each task has: one per line, without XQuAD's paragraphs that have only one answer."""
     found = {}
     for name in names:
         (file,) = find_task(name).files()
@@ -66,7 +66,7 @@ def sizes(names: list[str], data: Path, raw: dict[str, Path]) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def both(checkpoint: Path, raw: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Our answers, those of the harness's command line, and the names of whatever else we wrote."""
+    """Our results, those of the harness's command line, and the names of all other files that we wrote."""
     folder = tmp_path_factory.mktemp("both")
     names = write_task_data(folder / "data", raw)
     for name in ("home", "tmp", "cwd"):
@@ -138,7 +138,7 @@ def test_sample_questions_are_scored_by_likelihood(
 def test_an_answer_longer_than_the_context_is_scored_by_its_beginning(
     checkpoint: Path, data: Path, tmp_path: Path
 ) -> None:
-    """The harness's own model stops there. These answers begin alike for more than the context: the first is taken."""
+    """The harness's own model fails here. The answers share a prefix longer than the context, so the first one wins."""
     start = "zq" * 400
     write_jsonl_zst(data / "piqa.valid.jsonl.zst", [row | {"sol1": start + "a", "sol2": start + "b"} for row in PIQA])
     run_tasks(tasks_spec(["piqa"], data, {}), checkpoint, {}, tmp_path / "out")
@@ -161,7 +161,7 @@ metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
 
 @pytest.mark.slow
 def test_a_user_supplied_task_file_whose_data_changes_in_place(checkpoint: Path, tmp_path: Path) -> None:
-    """The other data has the same name, size and time, and every label is the other one."""
+    """The new data has the same name, size and time, but every label is flipped."""
     (tmp_path / "mine.yaml").write_text(MINE)
     (tmp_path / "helper.py").write_text("def first(dataset):\n    return dataset.select(range(5))\n")
     file, found = tmp_path / "mine.jsonl", []
@@ -175,7 +175,7 @@ def test_a_user_supplied_task_file_whose_data_changes_in_place(checkpoint: Path,
 
 
 def rendered(name: str, row: dict[str, Any], source: str = "local") -> tuple[Any, Any, Any]:
-    """What the harness makes of a row: text, choices and target."""
+    """The text, choices and target that the harness renders from a row."""
     from lm_eval.utils import apply_template
 
     task = find_task(name)

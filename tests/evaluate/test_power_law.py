@@ -1,4 +1,4 @@
-"""Power laws against laws that were planted, SciPy's curve_fit, and the closed form of a regression's interval."""
+"""Power laws against planted laws, SciPy's curve_fit, and the closed form of a regression's interval."""
 
 import math
 from collections.abc import Callable
@@ -124,7 +124,7 @@ def test_intervals_are_as_wide_as_students(sizes: int, seeds: int) -> None:
     assert np.mean(widths) == pytest.approx(expected, rel=0.25)
 
 
-def test_where_seeds_do_not_explain_the_misfit_residuals_are_resampled() -> None:
+def test_if_seeds_do_not_explain_the_misfit_residuals_are_resampled() -> None:
     """Three sizes 5 % off a line, with seeds that differ by 0.1 %: the line's exponent is not known to 0.1 %."""
     bent = [(c, seed, loss * (1.05 if c == 4e6 else 1)) for c, seed, loss in observed(power, 3, 3, 0.001)]
     law = fit_power_law(bent)
@@ -142,7 +142,7 @@ def test_the_order_of_the_observations_does_not_matter_and_resamples_are_determi
 
 
 def test_arms_with_equal_seeds_draw_equal_resamples() -> None:
-    """What a seed does to two arms alike leaves the ratio of their losses as it is."""
+    """An effect of a seed that is equal in two arms does not change the ratio of their losses."""
     one = observed(power, 3, 3, 0.02)
     other = [(size, seed, 1.25 * loss) for size, seed, loss in one]
     place = np.array([4e6])

@@ -1,4 +1,4 @@
-"""What replay costs beside growth that is worth 1.7: the compute of whole lineages, added up stage by stage."""
+"""The cost of replay, next to a growth of 1.7: the compute of whole lineages, summed stage by stage."""
 
 from pathlib import Path
 

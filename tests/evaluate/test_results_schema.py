@@ -1,4 +1,4 @@
-"""The typed results: what is written is read back byte for byte, and what is wrong in a file is named."""
+"""The typed results: files are read and written back byte for byte, and errors in a file name the key."""
 
 import dataclasses
 import json
@@ -39,7 +39,7 @@ def test_eval_all_is_read_in_the_order_of_training_and_written_back_byte_for_byt
     assert metrics == {name: arm_metrics(arm) for name, arm in results.arms.items()}
 
 
-def test_facts_of_an_arm_follow_from_its_first_seed(gathered_project: Path) -> None:
+def test_stages_of_an_arm_are_those_of_its_first_seed(gathered_project: Path) -> None:
     """10 steps in the first stage, 13 in those that replay; two seeds have a spread in place of an interval."""
     results = read_eval_all(gathered_project / "results" / "eval_all.json")
     assert [run.stage for run in results.chain("mer")] == ["init", "fr", "en", "ar"]

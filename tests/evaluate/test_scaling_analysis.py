@@ -1,4 +1,4 @@
-"""results/scaling.json from sweeps with planted laws, against the closed form of what follows from them."""
+"""results/scaling.json from sweeps with planted laws, against the closed form of the results."""
 
 import itertools
 import json
@@ -147,7 +147,7 @@ def test_the_exchange_rate_has_its_closed_form(tmp_path: Path) -> None:
 
 
 def test_exchange_rates_of_laws_with_an_asymptote(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """E = 2 − rate/5: at 25 %, E₀ + 20·C'^(−0.2) = 1.95 + 20·C^(−0.2), where it is reached at all."""
+    """E = 2 − rate/5: at 25 %, E₀ + 20·C'^(−0.2) = 1.95 + 20·C^(−0.2), if it is reached at all."""
     monkeypatch.setattr(power_law, "RESAMPLES", 50)
     entries = built(tmp_path, sweep(lambda c, rate: 2 - rate / 5 + 20 * c**-0.2, sizes=4, rates=[0.0, 0.25]))
     assert {fit["law"] for fit in entries["fits"]} == {"L = E + A·C^(−b)"}
@@ -233,7 +233,7 @@ def test_a_trend_hidden_by_noise_settles_nothing(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_rises_with_size_has_no_exchange_rate(tmp_path: Path) -> None:
-    """Forgetting may grow with the model: the fit tells that, and no growth retains what replay does."""
+    """Forgetting may grow with the model: the fit shows that, and no growth retains as much as replay."""
     found = built(tmp_path, sweep(lambda c, rate: (1 - rate) * c**0.1 if rate == 0 else c**0.01, rates=[0.0, 0.25]))
     (fit,) = pick(found["fits"], arm="sequential", measure="retained_loss")
     assert fit["tells"] and fit["coefficients"]["b"] == pytest.approx(-0.1)

@@ -1,4 +1,4 @@
-"""Task files as the harness reads them, and one message for each that it or the pipeline could not use."""
+"""Task files are read as the harness reads them, and each unusable one is refused with one message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which tasks there are, what data they read, and what is said when something is not there. lm_eval is not imported."""
+"""The available tasks, the data that they read, and errors for what is missing; lm_eval is not imported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXPECTED = {
 
 
 class Rows(list):
-    """As much of a datasets.Dataset as the functions ask for."""
+    """The part of datasets.Dataset that the functions use."""
 
     @classmethod
     def from_list(cls, rows: list[Any]) -> Rows:
@@ -163,7 +163,7 @@ def test_a_user_supplied_task_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         describe([str(file)], None)
 
 
-KWARGS = {  # what is said of it
+KWARGS = {  # the expected message
     "{data_dir: here}": r"key dataset_kwargs\.data_files: found None, expected .*; data_dir is not supported",
     "[a.jsonl]": r"key dataset_kwargs\.data_files: found None",
     "{data_files: {test: null}}": r"data_files: found \{'test': None\}, expected the names of the data files",
@@ -205,7 +205,7 @@ def test_without_the_harness_tasks_are_refused(tmp_path: Path, monkeypatch: pyte
 
 
 def test_ignoring_the_question_scores_chance() -> None:
-    """All questions about a paragraph have the same choices, so that any fixed liking for one is right once."""
+    """All questions about a paragraph have the same choices, so always preferring one of them is right once."""
     local = Rows(
         {"context": f" {paragraph}", "question": f"{paragraph}{number}", "answers": [f"{paragraph}-{number}"]}
         for paragraph, size in (("a", 4), ("b", 2), ("c", 1), ("d", 3))
@@ -235,7 +235,7 @@ def test_numeric_answers_are_grouped_by_five() -> None:
 
 
 def test_a_pronoun_becomes_a_gap() -> None:
-    """It is the second "her" that is meant, and the words write the quotation marks otherwise."""
+    """The second "her" is the pronoun, and the words have different quotation marks than the sentence."""
     words = ["Ann", "told", "Eve", "``", "no", "''", "in", "her", "house", "as", "her", "son", "slept", "."]
     columns = [
         'Ann told Eve "no" in her house as her son slept.', json.dumps(words), json.dumps(["her", [10, 11], ["her"]]),

@@ -82,9 +82,9 @@ def test_a_plan_that_does_not_fit_the_disk_is_shown_and_refused(monkeypatch, tmp
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(50_000_000))
     capsys.readouterr()
     assert main([*arguments, "--json"]) == 1
-    said = capsys.readouterr()
-    plan = json.loads(said.out)
-    assert said.err.startswith(
+    captured = capsys.readouterr()
+    plan = json.loads(captured.out)
+    assert captured.err.startswith(
         f"error: {tmp_path}: the plan needs {plan['disk']['total'] / 1e9:.1f} GB of disk, and 0.1 GB"
     )
     monkeypatch.setattr("shutil.disk_usage", lambda _: usage(plan["disk"]["total"]))

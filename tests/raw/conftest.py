@@ -29,7 +29,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def hub_server(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> DatasetHub:
-    """The hub, without files yet, to which the environment points."""
+    """An empty hub to which the environment variables point."""
     hub = DatasetHub(web, {})
     web.pages = Pages(hub)
     monkeypatch.setenv("HF_ENDPOINT", web.url)

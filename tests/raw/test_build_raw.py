@@ -1,4 +1,4 @@
-"""The raw folder of a language with its sources, and that cleaning finds what the sample corpus planted."""
+"""The raw folder of a language with its sources, and cleaning against the flaws planted in the sample corpus."""
 
 import hashlib
 import json
@@ -123,10 +123,10 @@ def test_a_source_is_reused_while_others_are_added_changed_and_removed(files: Pa
 
 
 @pytest.mark.parametrize("name", ["part-00000.jsonl.zst", "truth.jsonl.zst", "source.json"])
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"{")])
-def test_a_missing_or_truncated_file_is_written_again(tmp_path: Path, name: str, damage: Any) -> None:
+@pytest.mark.parametrize("corrupt", [Path.unlink, lambda path: path.write_bytes(b"{")])
+def test_a_missing_or_truncated_file_is_written_again(tmp_path: Path, name: str, corrupt: Any) -> None:
     whole = everything(build_raw(spec(sample(number=3)), tmp_path / "out", tmp_path / "cache").folder)
-    damage(tmp_path / "out" / "sample" / name)
+    corrupt(tmp_path / "out" / "sample" / name)
     build_raw(spec(sample(number=3)), tmp_path / "out", tmp_path / "cache")
     assert everything(tmp_path / "out") == whole
 

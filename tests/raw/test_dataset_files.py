@@ -164,8 +164,8 @@ def test_an_unreachable_hub_is_one_error_and_the_next_run_resumes(server: Datase
     server.faults = {second: [busy] * http_client.ATTEMPTS}
     with pytest.raises(DataError) as error:
         make(tmp_path)
-    for told in (f"{NAME}@{COMMIT[:12]}", "train/000_00001.parquet", "503", "Check the network", "run again"):
-        assert told in str(error.value)
+    for expected in (f"{NAME}@{COMMIT[:12]}", "train/000_00001.parquet", "503", "Check the network", "run again"):
+        assert expected in str(error.value)
     assert not (tmp_path / "out" / "manifest.json").exists()
     del server.web.log[:]
     assert documents(make(tmp_path)) == EXPECTED
@@ -229,7 +229,7 @@ def test_offline_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 @pytest.mark.usefixtures("server")
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ({"dataset": "owner/other"}, r"owner/other@.*not open to you .*check its name"),
         ({"revision": "f" * 40}, rf"has no revision {'f' * 40}; see .*/commits/main"),
@@ -238,8 +238,8 @@ def test_offline_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ({"text": "body"}, r"000_00000\.parquet: no column 'body' .* it has id, text, noise"),
     ],
 )
-def test_missing_datasets_revisions_files_and_columns(tmp_path: Path, given: dict[str, str], told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_missing_datasets_revisions_files_and_columns(tmp_path: Path, given: dict[str, str], expected: str) -> None:
+    with pytest.raises(DataError, match=expected):
         make(tmp_path, **given)
 
 

@@ -38,7 +38,7 @@ def read(data: bytes, name: str, text: str = "body", id_key: str = "key") -> lis
 
 @settings(deadline=None, max_examples=50)
 @given(DOCUMENTS)
-def test_every_format_gives_the_same(documents: list[dict[str, str]]) -> None:
+def test_every_format_gives_the_same_records(documents: list[dict[str, str]]) -> None:
     plain = lines(documents)
     forms = {
         "a.jsonl": plain,
@@ -119,7 +119,7 @@ def test_invalid_utf8_in_an_id_spoils_no_text() -> None:
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
-def test_kinds_of_string_column(kind: Any) -> None:
+def test_all_string_types_of_columns_are_read(kind: Any) -> None:
     table = pa.table({"body": pa.array(["a", None, ""], kind), "key": [1, 2, 3]})
     found = [json.loads(line) for line in read(parquet(table), "a.parquet")]
     assert found == [{"id": "1", "text": "a"}, {"id": "2", "text": None}, {"id": "3", "text": ""}]
@@ -129,7 +129,7 @@ WHOLE = parquet(pa.table({"body": [f"text {n} " * 50 for n in range(2000)]}), wr
 
 
 @pytest.mark.parametrize(
-    ("name", "data", "told"),
+    ("name", "data", "expected"),
     [
         ("a.parquet", WHOLE[:-1000], "a.parquet: not a complete Parquet file"),
         ("a.parquet", b"", "a.parquet: not a complete Parquet file"),
@@ -141,8 +141,8 @@ WHOLE = parquet(pa.table({"body": [f"text {n} " * 50 for n in range(2000)]}), wr
         ("a.csv", b"body\ntext\n", "a.csv: unknown file type"),
     ],
 )
-def test_a_corrupt_file_is_an_error(name: str, data: bytes, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_a_corrupt_file_is_an_error(name: str, data: bytes, expected: str) -> None:
+    with pytest.raises(DataError, match=expected):
         read(data, name)
 
 
@@ -150,15 +150,15 @@ def test_only_the_needed_columns_are_read(tmp_path: Path) -> None:
     table = pa.table({"noise": [bytes([n % 251]) * 4000 for n in range(3000)], "body": ["x"] * 3000})
     path = tmp_path / "a.parquet"
     pq.write_table(table, path, compression="none", use_dictionary=False)
-    taken = 0
+    bytes_read = 0
 
     class Counting(io.FileIO):
         def read(self, size: int | None = -1) -> bytes:
-            nonlocal taken
+            nonlocal bytes_read
             data = super().read(size if size is not None else -1) or b""
-            taken += len(data)
+            bytes_read += len(data)
             return data
 
     with Counting(path) as file:
         assert sum(1 for _ in read_records(file, "a.parquet", "body", "key", RecordStatistics())) == 3000
-    assert taken < path.stat().st_size // 20
+    assert bytes_read < path.stat().st_size // 20

@@ -68,7 +68,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("pattern", FORMATS)
-def test_a_folder_of_the_hubs_layout(folder: Path, tmp_path: Path, pattern: str) -> None:
+def test_a_folder_with_the_layout_of_the_hub(folder: Path, tmp_path: Path, pattern: str) -> None:
     built = build_raw(spec(hf(folder, files=pattern)), tmp_path / "out", tmp_path / "cache")
     web = built.folder / "web"
     # A part ends with a file of the dataset, so that a finished one is never touched again.
@@ -114,7 +114,7 @@ def test_quotas_are_exact(folder: Path, tmp_path: Path, pattern: str) -> None:
         assert record["files"] == (1 if documents and documents <= 5 else record["files"])
 
 
-def test_only_what_shapes_the_parts_is_read_again(
+def test_only_settings_that_affect_the_parts_cause_a_new_read(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[str] = []
@@ -152,7 +152,7 @@ def test_a_truncated_journal_and_a_missing_part(folder: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "expected"),
     [
         ({"text": "content"}, ["'content'", "key, body, url", "set the source's text"]),
         ({"text": "content", "files": "data/plain-*.jsonl"}, ["'content'", "key, body, url", "check text"]),
@@ -164,14 +164,16 @@ def test_a_truncated_journal_and_a_missing_part(folder: Path, tmp_path: Path) ->
         ({"files": "README.md"}, ["README.md: unknown file type"]),
     ],
 )
-def test_unusable_files_and_columns(folder: Path, tmp_path: Path, source: dict[str, Any], told: list[str]) -> None:
+def test_unusable_files_and_columns_are_errors(
+    folder: Path, tmp_path: Path, source: dict[str, Any], expected: list[str]
+) -> None:
     whole = (folder / "data" / "gzip-0.jsonl.gz").read_bytes()
     broken = {"parquet": b"PAR1", "jsonl": b"[1]\n", "jsonl.gz": whole[: len(whole) // 2], "jsonl.zst": b"not zstd"}
     for suffix, data in broken.items():
         (folder / "data" / f"broken.{suffix}").write_bytes(data)
     with pytest.raises(DataError) as error:
         build_raw(spec(hf(folder, **source)), tmp_path / "out", tmp_path / "cache")
-    assert all(part in str(error.value) for part in [str(folder), *told])
+    assert all(part in str(error.value) for part in [str(folder), *expected])
     assert not (tmp_path / "out" / "manifest.json").exists() and not (tmp_path / "out" / "web" / "source.json").exists()
 
 
@@ -200,7 +202,7 @@ print(changes())
 
 
 @pytest.mark.slow
-def test_killed_anywhere_it_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_at_any_point_it_ends_with_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = tmp_path / "set" / "data"
     data.mkdir(parents=True)
     for number in range(12):

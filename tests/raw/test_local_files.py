@@ -45,14 +45,14 @@ def test_a_changed_added_or_renamed_file_changes_the_digest(files: Path, tmp_pat
     assert digest_files(pattern, cache) == seen[0]
 
 
-def test_the_digest_knows_no_folder_and_no_other_file(files: Path, tmp_path: Path) -> None:
+def test_the_digest_does_not_depend_on_the_folder_or_other_files(files: Path, tmp_path: Path) -> None:
     first = digest_files(str(files / "**" / "*.jsonl"), tmp_path / "cache")
     moved = files.rename(tmp_path / "moved")
-    (moved / "other.md").write_text("not asked for")
+    (moved / "other.md").write_text("not requested")
     assert digest_files(str(moved / "**" / "*.jsonl"), tmp_path / "cache") == first
 
 
-def test_the_cache_saves_hashing_and_changes_no_answer(
+def test_the_cache_saves_hashing_and_changes_no_result(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[str] = []

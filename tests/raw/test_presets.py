@@ -1,4 +1,4 @@
-"""Presets of datasets are pinned or ask for a pin, and the example of a first real run is one that can be run."""
+"""Presets of datasets are pinned or ask for a pin, and the example of a first real run can be run."""
 
 import re
 from pathlib import Path

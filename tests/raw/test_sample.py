@@ -1,4 +1,4 @@
-"""The sample corpus: what it promises about itself, checked by brute force and by the cleaning tools of the field."""
+"""The sample corpus: its documented properties, checked by brute force and with established cleaning tools."""
 
 import collections
 import functools
@@ -188,7 +188,7 @@ def passes(filters: list[object], text: str) -> bool:
 
 
 @pytest.mark.parametrize("code", STOP_WORDS)
-def test_clean_text_passes_the_filters_of_the_field_and_junk_does_not(code: str) -> None:
+def test_clean_text_passes_established_filters_and_junk_does_not(code: str) -> None:
     filters = field_filters(code)
     clean = of_kind(code, "clean")[:150]
     assert sum(passes(filters, d.text) for d in clean) >= 0.97 * len(clean)

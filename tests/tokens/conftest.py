@@ -11,7 +11,7 @@ from palimpsest.tokens.build_tokenizer import build_tokenizer
 
 @pytest.fixture(scope="session")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Language → corpus folder, with three training shards and one held-out shard; each split has nasty documents."""
+    """Language → corpus folder, with three training shards and one held-out shard; both splits have edge cases."""
     root = tmp_path_factory.mktemp("corpus")
     return {
         language: write_corpus(

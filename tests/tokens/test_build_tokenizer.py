@@ -63,7 +63,7 @@ def test_special_looking_text_is_text(trained: Path) -> None:
     assert 0 in plain.encode("a<|endoftext|>b").ids  # so the test could fail
 
 
-def test_the_manifest_tells_the_truth(trained: Path, corpora: dict[str, Path]) -> None:
+def test_the_manifest_has_the_true_counts(trained: Path, corpora: dict[str, Path]) -> None:
     manifest = read_manifest(trained, "tokenizer")
     written = Tokenizer.from_file(str(trained / "tokenizer.json"))
     assert manifest.counts["vocab_size"] == written.get_vocab_size() == 700
@@ -89,13 +89,13 @@ def test_the_manifest_tells_the_truth(trained: Path, corpora: dict[str, Path]) -
         ("値段は300円です！", ["値段は", "300", "円です", "！"]),
     ],
 )
-def test_where_text_is_split(trained: Path, text: str, pieces: list[str]) -> None:
+def test_how_text_is_split_into_pieces(trained: Path, text: str, pieces: list[str]) -> None:
     split = Tokenizer.from_file(str(trained / "tokenizer.json")).pre_tokenizer
     assert [text[start:end] for _, (start, end) in split.pre_tokenize_str(text)] == pieces
 
 
 def test_training_is_deterministic(trained: Path, corpora: dict[str, Path], tmp_path: Path) -> None:
-    """Another process, another hash seed and another number of threads, the same bytes."""
+    """A process with another hash seed and number of threads writes the same bytes."""
     write_json(tmp_path / "spec.json", codec.encode(tokenizer_spec()))
     folders = [str(corpora[language]) for language in sorted(corpora)]
     command = [sys.executable, "-m", "palimpsest.cli", "tokenizer", "--spec", str(tmp_path / "spec.json")]
@@ -107,7 +107,9 @@ def test_training_is_deterministic(trained: Path, corpora: dict[str, Path], tmp_
             assert (tmp_path / "t" / name).read_bytes() == (trained / name).read_bytes(), (threads, name)
 
 
-def test_too_little_text(corpora: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_too_little_text_gives_a_smaller_vocabulary(
+    corpora: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
         build_tokenizer(tokenizer_spec(vocab_size=50_000), corpora, tmp_path)
     reached = read_manifest(tmp_path, "tokenizer").counts["vocab_size"]
@@ -125,12 +127,12 @@ def test_a_novel_is_not_the_whole_sample(tmp_path: Path) -> None:
     assert sum(text.count("n") for text in sample) == 10_000
     assert sum(text.startswith("0000 ") for text in sample) == 3  # from each of the three shards
     sizes = [len(text) for text in training_sample(read_manifest(folder, "corpus"), 3_000_000)]
-    assert sum(sizes) == 900_000 + 900 * 1000  # all there is, when the budget is larger
+    assert sum(sizes) == 900_000 + 900 * 1000  # everything, since the budget is larger
     lone = write_corpus(tmp_path / "fr", train=[["n" * 900_000]], validation=[["v"]])
     assert sum(map(len, training_sample(read_manifest(lone, "corpus"), 600_000))) == 600_000
 
 
-def test_words() -> None:
+def test_words_are_counted_in_every_script() -> None:
     assert count_words("It's 3 o'clock,  now.\n") == 4
     assert count_words("हिन्दी में") == 2
     assert count_words("猫がいる。") == 5
@@ -139,7 +141,7 @@ def test_words() -> None:
 
 
 def byte_level(special: str = "<|end_of_text|>", **model: Any) -> Tokenizer:
-    """A GPT-2 style tokenizer, as another project would make it."""
+    """A GPT-2 style tokenizer, as another project would build it."""
     made = Tokenizer(models.BPE(**model))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     made.decoder = decoders.ByteLevel()
@@ -227,7 +229,7 @@ def unigram() -> Tokenizer:
         (lambda: byte_level(special="<eos>"), "<eos>.* ends a text; expected one of"),
     ],
 )
-def test_other_tokenizers_are_refused(
+def test_tokenizers_that_are_not_byte_level_are_refused(
     corpora: dict[str, Path], tmp_path: Path, make: Callable[[], Tokenizer], message: str
 ) -> None:
     path = save(make(), tmp_path / "given.json")
@@ -237,7 +239,7 @@ def test_other_tokenizers_are_refused(
     assert not (tmp_path / "out" / "manifest.json").exists()
 
 
-def test_files_that_are_not_tokenizers(tmp_path: Path) -> None:
+def test_files_that_are_not_tokenizers_are_refused(tmp_path: Path) -> None:
     for content, message in ((b"{", "not valid JSON"), (b"[1]", "no model"), (b"{}", "no model")):
         (tmp_path / "t.json").write_bytes(content)
         for read in (token_bytes, end_of_text):

@@ -1,4 +1,4 @@
-"""data/tokens/{language}: the shards are the documents encoded one by one, after whatever interruptions."""
+"""data/tokens/{language}: the shards are the documents encoded one by one, whatever interrupts the build."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def test_two_workers_write_the_same_over_older_files(
     assert content(tmp_path) == content(built)
 
 
-def test_large_vocabularies_take_four_bytes(tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_vocabularies_take_four_bytes_per_token(
+    tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The switch is the vocabulary's size, at 65,535 entries."""
     corpus = write_corpus(tmp_path / "en", train=[["a b c"]], validation=[["d"]])
     real = read_manifest(trained, "tokenizer")
@@ -88,15 +90,15 @@ def test_large_vocabularies_take_four_bytes(tmp_path: Path, trained: Path, monke
         assert (tmp_path / "out" / "train-given-00000.bin").stat().st_size == width * len(documents[0])
 
 
-def test_an_empty_split(tmp_path: Path, trained: Path) -> None:
+def test_an_empty_split_has_an_empty_shard(tmp_path: Path, trained: Path) -> None:
     corpus = write_corpus(tmp_path / "en", train=[["some text"], []], validation=[[]])
     build_tokens(tokens_spec("en"), corpus, trained, tmp_path / "out")
     assert read_manifest(tmp_path / "out", "tokens").counts["validation"] == {"documents": 0, "tokens": 0, "bytes": 0}
     assert list(Documents(tmp_path / "out", "validation")) == []
 
 
-def test_documents_that_went_missing(tmp_path: Path, trained: Path) -> None:
-    """Other content of the same size, or bytes that the manifest does not know: said, not skipped."""
+def test_missing_documents_are_an_error(tmp_path: Path, trained: Path) -> None:
+    """Different content of the same size, or bytes that the manifest does not count, raise an error."""
     corpus = write_corpus(tmp_path / "en", train=[["one", "two"]], validation=[["three"]])
     manifest = corpus / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"documents": 2', '"documents": 3'))
@@ -133,7 +135,7 @@ def test_lines_across_frames_and_chunks(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_that_loses_text_is_caught(tmp_path: Path, trained: Path) -> None:
-    """token_bytes.npy of another tokenizer: the sums are wrong, and the build says so instead of writing shards."""
+    """token_bytes.npy of another tokenizer: the sums are wrong, so the build raises instead of writing shards."""
     corpus = write_corpus(tmp_path / "en", train=[["fine", "the miller's daughter"]], validation=[["v"]])
     copy = tmp_path / "tokenizer"
     copy.mkdir()
@@ -147,8 +149,8 @@ def test_a_tokenizer_that_loses_text_is_caught(tmp_path: Path, trained: Path) ->
 
 
 @pytest.mark.slow
-def test_real_text(tmp_path: Path, trained: Path) -> None:
-    """A MB of real text in each language: every document decodes to itself from the shard."""
+def test_real_text_survives_encoding(tmp_path: Path, trained: Path) -> None:
+    """A megabyte of real text per language: every document decodes to itself from the shard."""
     root = os.environ.get("PALIMPSEST_TEXT")
     if not root:
         pytest.skip("PALIMPSEST_TEXT names no folder of real text")

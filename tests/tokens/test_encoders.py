@@ -69,7 +69,7 @@ LLAMA_3 = (
 
 
 def given_tokenizer(pieces: str, **model: Any) -> Tokenizer:
-    """As other projects make them, with special and other added tokens; without ``pieces`` split as in StarCoder."""
+    """A tokenizer with special and other added tokens; without ``pieces`` text is split as in StarCoder."""
     made = Tokenizer(models.BPE(**model))
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=not pieces)
     split = [pre_tokenizers.Split(Regex(pieces), behavior="isolated")] if pieces else [pre_tokenizers.Digits()]
@@ -98,7 +98,7 @@ KINDS: dict[str, Callable[[], Tokenizer]] = {
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Pairs:
-    """Reference and engine with the tokenizer that this project trains, and with others."""
+    """Reference and fast encoder, with the tokenizer that this project trains and with others."""
     folder = tmp_path_factory.mktemp("given")
     files = {name: folder / f"{name}.json" for name in KINDS}
     for name, path in files.items():
@@ -117,7 +117,7 @@ def assert_same(reference: Encoder, engine: Encoder, documents: list[str]) -> No
 @pytest.mark.parametrize("kind", ["trained", *KINDS])
 @given(documents=st.lists(ANY | MIXED, max_size=6))
 @settings(max_examples=150, deadline=None)
-def test_any_text(pairs: Pairs, kind: str, documents: list[str]) -> None:
+def test_any_text_has_the_same_ids(pairs: Pairs, kind: str, documents: list[str]) -> None:
     assert_same(*pairs[kind], documents)
 
 
@@ -138,7 +138,7 @@ def test_the_one_character_on_which_they_differ(pairs: Pairs, kind: str) -> None
 
 
 @pytest.mark.slow
-def test_every_character(pairs: Pairs) -> None:
+def test_every_character_has_the_same_ids(pairs: Pairs) -> None:
     """Each code point between letters, digits, signs, spaces and line ends, with the tokenizer trained here."""
     for first in range(0, 0x110000, 0x4000):
         characters = [chr(c) for c in range(first, first + 0x4000) if not 0xD800 <= c < 0xE000]
@@ -201,7 +201,7 @@ def test_memory_of_a_long_document(trained: Path, document: str, bound: int) -> 
 
 @pytest.mark.parametrize("pattern", [r"\w+|\W", r"[^\W\d]+|[\s\S]", r"\b", r"[[:alpha:]]+|[\s\S]", None])
 def test_patterns_that_the_encoders_interpret_differently(tmp_path: Path, pattern: str | None, trained: Path) -> None:
-    """½, for one, belongs to a word in one of them, and not in the other."""
+    """½, for example, is part of a word in one of them and not in the other."""
     made = given_tokenizer(pattern or r"\S+|\s+")
     if pattern is None:
         made.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), made.pre_tokenizer])
@@ -212,7 +212,7 @@ def test_patterns_that_the_encoders_interpret_differently(tmp_path: Path, patter
     assert ReferenceEncoder(trained / "tokenizer.json").ambiguity() is None
 
 
-def test_what_the_fast_encoder_cannot_do(tmp_path: Path, pairs: Pairs) -> None:
+def test_the_fast_encoder_refuses_what_it_cannot_do(tmp_path: Path, pairs: Pairs) -> None:
     made = given_tokenizer("")
     made.normalizer = normalizers.Sequence([normalizers.Strip(), normalizers.Nmt()])
     made.save(str(tmp_path / "t.json"))

@@ -73,7 +73,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("corrupt", "message"),
     [
         (lambda _: b"", "0 bytes, a header has 34"),
         (lambda b: b"X" + b[1:], "begins with"),
@@ -85,10 +85,10 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
         (lambda b: b[:38] + struct.pack("<i", 7) + b[42:], "10 bytes, expected 20"),
     ],
 )
-def test_a_corrupt_index_is_named(tmp_path: Path, damage: Callable[[bytes], bytes], message: str) -> None:
+def test_a_corrupt_index_is_named(tmp_path: Path, corrupt: Callable[[bytes], bytes], message: str) -> None:
     write(tmp_path / "s", "uint16", [[1, 2, 3], [4, 5]])
     index = tmp_path / "s.idx"
-    index.write_bytes(damage(index.read_bytes()))
+    index.write_bytes(corrupt(index.read_bytes()))
     with pytest.raises(ArtifactError, match=message) as error:
         Shard(tmp_path / "s")
     assert str(tmp_path) in str(error.value) and "run the tokens stage again" in str(error.value)

@@ -1,4 +1,4 @@
-"""The mixture of a language's sources: exact sums against brute force, and what a build keeps against its corpus."""
+"""The mixture of a language's sources: exact sums against brute force, and the documents that a build retains."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def test_the_largest_total_without_repeating(sources: list[tuple[int, float, int
     assert all(wanted[name] <= most[name] for name in most)
     assert any(wanted[name] == most[name] for name in most)  # more of that one would be a repetition
     for (a, (_, u, _)), (b, (_, v, _)) in itertools.combinations(enumerate(sources), 2):
-        # in proportion, but for what is below one token
+        # in proportion, up to rounding to whole tokens
         assert abs(wanted[f"s{a}"] * Fraction(str(v)) - wanted[f"s{b}"] * Fraction(str(u))) <= max(
             Fraction(str(u)), Fraction(str(v))
         )
 
 
-def test_a_weight_for_an_empty_source() -> None:
+def test_a_weight_for_an_empty_source_is_an_error() -> None:
     with pytest.raises(DataError, match="en: source 'b' has a weight, but cleaning left no training tokens of it"):
         tokens_to_retain("en", {"a": 5, "b": 0}, mixture(a=(1, None), b=(1, None)))
     assert tokens_to_retain("en", {"a": 5, "b": 0}, mixture(a=(None, None), b=(None, None))) == {"a": 5, "b": 0}
@@ -69,22 +69,22 @@ LENGTHS = st.lists(st.integers(1, 60) | st.integers(1, 5000), min_size=1, max_si
 @given(lengths=LENGTHS, data=st.data())
 @settings(deadline=None)
 def test_downsampling_makes_the_nearest_choice(lengths: list[int], data: st.DataObject) -> None:
-    """By trying both choices for each document, in any cut into shards."""
+    """By trying both choices for each document, however the documents are divided into shards."""
     fraction = Fraction(data.draw(st.integers(0, sum(lengths))), sum(lengths))
     limit = data.draw(st.sampled_from([None, int(fraction * sum(lengths))]))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(lengths)), max_size=4)))
     thinning = Downsampler(fraction, limit)
     stay = np.concatenate([thinning.mask(part) for part in np.split(np.array(lengths), cuts)]).tolist()
-    seen = taken = 0
+    seen = retained = 0
     for length, stays in zip(lengths, stay, strict=True):
         seen += length
-        better = abs(taken + length - fraction * seen) <= abs(taken - fraction * seen)
-        assert stays == (better and (limit is None or taken + length <= limit))
-        taken += length * stays
+        better = abs(retained + length - fraction * seen) <= abs(retained - fraction * seen)
+        assert stays == (better and (limit is None or retained + length <= limit))
+        retained += length * stays
         if limit is None:
-            assert abs(taken - fraction * seen) <= Fraction(max(lengths), 2)
+            assert abs(retained - fraction * seen) <= Fraction(max(lengths), 2)
     if limit is not None:
-        assert limit - max(lengths) <= taken <= limit
+        assert limit - max(lengths) <= retained <= limit
     assert fraction != 1 or all(stay)
 
 
@@ -124,16 +124,16 @@ def sizes(folder: Path, prefix: str) -> list[int]:
     return [len(document) for name in names for document in read_shard(folder / name)]
 
 
-def test_weights(
+def test_weights_set_the_shares_of_sources(
     tmp_path: Path,
     corpus: Path,
     trained: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     build_tokens(tokens_spec("en", web=(None, None), books=(None, None)), corpus, trained, tmp_path / "whole")
-    asked_for = tokens_spec("en", web=(0.6, None), books=(0.4, None))
+    spec = tokens_spec("en", web=(0.6, None), books=(0.4, None))
     with caplog.at_level(logging.INFO):
-        build_tokens(asked_for, corpus, trained, tmp_path / "out", workers=2)
+        build_tokens(spec, corpus, trained, tmp_path / "out", workers=2)
     out, whole = tmp_path / "out", tmp_path / "whole"
     counts = read_manifest(out, "tokens").counts
     available = {name: sum(sizes(whole, f"train-{name}")) for name in ("web", "books")}
@@ -165,11 +165,11 @@ def test_weights(
         assert (out / path.name).read_bytes() == path.read_bytes()
     assert f"en: web {100 * counts['sources']['web']['share']:.1f} % (" in caplog.text
     assert not (out / ".build").exists()
-    thinned = [read_shard(out / f"train-web-{i:05}") for i in range(2)]
-    assert 0.9 < len(thinned[0]) / len(thinned[1]) * 150 / 250 < 1.1  # evenly over the shards
+    downsampled = [read_shard(out / f"train-web-{i:05}") for i in range(2)]
+    assert 0.9 < len(downsampled[0]) / len(downsampled[1]) * 150 / 250 < 1.1  # evenly over the shards
 
 
-def test_max_tokens(tmp_path: Path, corpus: Path, trained: Path) -> None:
+def test_max_tokens_limits_a_source(tmp_path: Path, corpus: Path, trained: Path) -> None:
     build_tokens(tokens_spec("en", web=(None, 3000), books=(None, None)), corpus, trained, tmp_path / "out")
     sources = read_manifest(tmp_path / "out", "tokens").counts["sources"]
     assert 2800 < sources["web"]["tokens"] <= 3000 < sources["web"]["available"]
@@ -209,6 +209,6 @@ def test_validation_begins_with_all_sources(tmp_path: Path, corpus: Path, traine
     assert abs(sum(text.startswith("held books") for text in documents[:13]) - 3) <= 1
 
 
-def test_a_shard_of_another_source(tmp_path: Path, corpus: Path, trained: Path) -> None:
+def test_a_shard_of_an_unknown_source_is_an_error(tmp_path: Path, corpus: Path, trained: Path) -> None:
     with pytest.raises(DataError, match=r"of source 'books', expected one of web; delete .*manifest\.json"):
         build_tokens(tokens_spec("en", web=(None, None)), corpus, trained, tmp_path / "out")

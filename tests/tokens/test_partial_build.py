@@ -38,13 +38,13 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def spec() -> TokensSpec:
-    """Both sources of about the same size, of which the web's is thinned to a third."""
+    """Two sources of about the same size; the web source is downsampled to a third."""
     return tokens_spec("en", web=(1.0, None), books=(3.0, None))
 
 
 @pytest.fixture
 def encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the shards that are encoded; a third one fails where the list begins with "stop"."""
+    """The names of the shards that are encoded; a third one fails if the list begins with "stop"."""
     names: list[str] = []
     honest = ShardEncoder.write
 
@@ -106,7 +106,7 @@ def longer_counts(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "damage"),
+    ("suffix", "corrupt"),
     [
         (".json", cut),
         (".json", longer_counts),
@@ -125,11 +125,11 @@ def test_corrupt_shards_are_encoded_again(
     spec: TokensSpec,
     encoded: list[str],
     suffix: str,
-    damage: Callable[[Path], object],
+    corrupt: Callable[[Path], object],
 ) -> None:
     build_tokens(spec, corpus, trained, tmp_path / "whole")
     first, second = sorted(stop_after_two(corpus, trained, tmp_path / "out", spec, encoded))
-    damage(tmp_path / "out" / ".build" / f"{first}{suffix}")
+    corrupt(tmp_path / "out" / ".build" / f"{first}{suffix}")
     build_tokens(spec, corpus, trained, tmp_path / "out")
     assert sorted(encoded) == sorted(ALL - {second})
     assert content(tmp_path / "out") == content(tmp_path / "whole")
@@ -144,7 +144,7 @@ def test_shards_of_another_build_are_encoded_again(
     encoded: list[str],
     change: str,
 ) -> None:
-    """A finished shard that another tokenizer, corpus or revision made, and every other file of shards, goes."""
+    """Finished shards of another tokenizer, corpus or revision are removed, and so are all other files of shards."""
     stop_after_two(corpus, trained, tmp_path / "out", spec, encoded)
     for name in ("train-old-00009.bin", ".build/train-old-00009.idx", ".build/train-old-00009.json"):
         (tmp_path / "out" / name).write_bytes(b"old")
@@ -187,7 +187,9 @@ print(changes())
 
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
-def test_twenty_kills(tmp_path: Path, corpus: Path, trained: Path, spec: TokensSpec, workers: int) -> None:
+def test_a_build_killed_twenty_times_has_the_same_bytes(
+    tmp_path: Path, corpus: Path, trained: Path, spec: TokensSpec, workers: int
+) -> None:
     build_tokens(spec, corpus, trained, tmp_path / "whole")
     out, rng = tmp_path / "out", random.Random(workers)
 
@@ -204,7 +206,7 @@ def test_twenty_kills(tmp_path: Path, corpus: Path, trained: Path, spec: TokensS
             continue
         assert result.returncode == -9, result.stderr
         kills += 1
-        if (out / MANIFEST).exists():  # killed while it tidied up, or before it began
+        if (out / MANIFEST).exists():  # killed during clean-up, or before it started
             assert content(tmp_path / "whole").items() <= content(out).items()
     assert run(0).returncode == 0
     assert content(out) == content(tmp_path / "whole")

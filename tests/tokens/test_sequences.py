@@ -25,7 +25,7 @@ Folder = Callable[..., Path]
 
 
 def index_bytes(lengths: list[int]) -> bytes:
-    """A .idx of uint16 documents, from the description of the format."""
+    """A .idx of uint16 documents, written from the description of the format."""
     n = len(lengths)
     starts = np.concatenate([[0], np.cumsum(lengths)])[:n] * 2
     head = b"MMIDIDX\x00\x00" + struct.pack("<QBQQ", 1, 8, n, n + 1)
@@ -57,7 +57,7 @@ def shard(length: int, seed: int) -> list[list[int]]:
 
 
 def brute(folder: Path, context: int) -> list[list[int]]:
-    """All sequences of the training split, cut out one by one."""
+    """All sequences of the training split, sliced one by one."""
     rows = []
     for path in sorted(folder.glob("train-*.bin")):
         tokens = np.frombuffer(path.read_bytes(), "<u2").tolist()
@@ -96,7 +96,7 @@ def test_every_sequence_once_in_order(folder: Path) -> None:
     assert sequences.vocab_size == 500 and len(sequences.digest) == 64
 
 
-def test_out_of_range(folder: Path, tmp_path: Path) -> None:
+def test_indices_out_of_range_are_refused(folder: Path, tmp_path: Path) -> None:
     sequences = Sequences(folder, "train", 16)
     for wrong in ([-1], [0, len(sequences)]):
         with pytest.raises(IndexError, match=f"there are {len(sequences)}"):
@@ -125,13 +125,13 @@ def test_a_corrupt_index_is_an_error(tmp_path: Path) -> None:
         Sequences(folder, "train", 10)
 
 
-def test_documents_without_end_of_text(tmp_path: Path) -> None:
+def test_documents_without_end_of_text_are_an_error(tmp_path: Path) -> None:
     train = [[1, END], [END]]
     held_out = {"validation-00000": [[7, 8, END], [END]], "validation-00001": [], "validation-00002": [[9, END]]}
     folder = write_folder(tmp_path / "en", {"train-00000": train, **held_out})
     documents = Documents(folder, "validation")
     assert documents.end_of_text == END
-    for _ in range(2):  # iterates anew
+    for _ in range(2):  # can be iterated again
         assert [document.tolist() for document in documents] == [[7, 8], [9], []]
     unfinished = write_folder(tmp_path / "fr", {"validation-00000": [[7, END], [8, 9]]})
     with pytest.raises(ArtifactError, match="document 1 does not end with token 0"):
@@ -141,16 +141,16 @@ def test_documents_without_end_of_text(tmp_path: Path) -> None:
 @given(numbers=st.lists(st.integers(0, 9), min_size=1, max_size=5))
 @settings(max_examples=40, deadline=None)
 def test_documents_are_interleaved_in_proportion(numbers: list[int]) -> None:
-    """By sorting all documents on their place in their shard; then every beginning has each shard's share."""
+    """Against sorting all documents by their relative position; every prefix has the share of each shard."""
     with tempfile.TemporaryDirectory() as root:
         shards = {f"validation-{chr(97 + s)}-00000": [[s + 1, k, END] for k in range(n)] for s, n in enumerate(numbers)}
         found = [document.tolist() for document in Documents(write_folder(Path(root) / "en", shards), "validation")]
     places = [(Fraction(2 * k + 1, 2 * n), s + 1, k) for s, n in enumerate(numbers) for k in range(n)]
     assert found == [[s, k] for _, s, k in sorted(places)]
-    for taken in range(len(found) + 1):
+    for count in range(len(found) + 1):
         for s, n in enumerate(numbers):
-            share = Fraction(n * taken, max(len(found), 1))
-            assert abs(sum(document[0] == s + 1 for document in found[:taken]) - share) < len(numbers)
+            share = Fraction(n * count, max(len(found), 1))
+            assert abs(sum(document[0] == s + 1 for document in found[:count]) - share) < len(numbers)
 
 
 def test_a_sparse_shard_of_200_gb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

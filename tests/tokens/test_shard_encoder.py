@@ -24,7 +24,7 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """Two shards, of documents that can be told apart; the second has a long one that is sampled, document 256."""
+    """Two shards of distinct documents; document 256 of the second is long and in the compared sample."""
     train = [[f"first shard, document {i}" for i in range(40)], [f"another {i}" for i in range(300)]]
     train[1][256] = "A long document. " * 1000
     return write_corpus(tmp_path / "corpus" / "en", train=train, validation=[["held out", ""]])
@@ -40,7 +40,7 @@ def right(tmp_path: Path, corpus: Path, trained: Path, monkeypatch: pytest.Monke
 
 
 def other_ids(encoded: EncodedBatch) -> EncodedBatch:
-    """As many tokens and bytes in the first document, in another order: only the comparison can tell."""
+    """The first document has the same number of tokens and bytes in another order: only the comparison detects it."""
     ids = encoded.ids.copy()
     ids[:2] = ids[1], ids[0]
     return EncodedBatch(ids=ids, lengths=encoded.lengths)
@@ -58,16 +58,16 @@ def beyond_vocabulary(encoded: EncodedBatch) -> EncodedBatch:
 
 def lie(monkeypatch: pytest.MonkeyPatch, text: str, change: Callable[[EncodedBatch], EncodedBatch]) -> list[str]:
     """Make the fast encoder wrong for batches that begin with ``text``; returns the first texts of its batches."""
-    asked: list[str] = []
+    first_texts: list[str] = []
     honest = FastEncoder.encode
 
     def encode(self: FastEncoder, texts: list[str]) -> EncodedBatch:
-        asked.append(texts[0])
+        first_texts.append(texts[0])
         encoded = honest(self, texts)
         return change(encoded) if texts[0].startswith(text) else encoded
 
     monkeypatch.setattr(FastEncoder, "encode", encode)
-    return asked
+    return first_texts
 
 
 def test_the_fast_encoder_writes_what_the_reference_writes(
@@ -110,9 +110,9 @@ def test_a_wrong_shard_is_encoded_again(
 def test_a_wrong_fast_encoder_is_not_used_again(
     tmp_path: Path, corpus: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = lie(monkeypatch, "", lost_token)
+    first_texts = lie(monkeypatch, "", lost_token)
     build_tokens(tokens_spec("en"), corpus, trained, tmp_path / "out")
-    assert len(asked) == 1
+    assert len(first_texts) == 1
 
 
 class PanicException(BaseException):
@@ -157,7 +157,7 @@ def test_running_out_of_memory_is_not_caught(trained: Path) -> None:
         engine.encode(["a"])
 
 
-def test_how_much_both_encoders_encode(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sample_that_both_encoders_encode(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first eight documents and every 128th after, the first 8,192 characters: under one per cent of a shard."""
     documents = [f"{i} " + "word " * (i % 3000) for i in range(2000)]
     corpus = write_corpus(tmp_path / "en", train=[documents], validation=[[]])

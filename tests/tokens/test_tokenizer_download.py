@@ -25,12 +25,12 @@ TOKEN = "hf_of_this_test"
 
 
 class Hub(ThreadingHTTPServer):
-    """One small model, and others that fail as on the hub. ``requests``: method, path and token of each one."""
+    """A hub with one small model, and others that fail as on the real hub. ``requests``: method, path and token."""
 
     daemon_threads = True
 
     def __init__(self, content: bytes) -> None:
-        super().__init__(("127.0.0.1", 0), Answer)
+        super().__init__(("127.0.0.1", 0), Handler)
         self.content = content
         self.requests: list[tuple[str, str, str | None]] = []
 
@@ -39,7 +39,7 @@ class Hub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-class Answer(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     server: Hub
     protocol_version = "HTTP/1.1"
 
@@ -110,7 +110,7 @@ except DataError as error:
 
 
 def ask(endpoint: str, cache: Path, program: str, argument: Any) -> subprocess.CompletedProcess[str]:
-    """Run a program in a process of its own, since the hub's library reads its environment at import."""
+    """Run a program in its own process, since huggingface_hub reads its environment at import."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     environment |= {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache)}
     command = [sys.executable, "-c", program, json.dumps(argument)]
@@ -142,7 +142,7 @@ def test_only_the_tokenizer_is_fetched_and_once(
     assert (out / "tokenizer.json").read_bytes() == hub.content
     manifest = read_manifest(out, "tokenizer")
     assert (manifest.params["tokenizer"]["hub"], manifest.params["tokenizer"]["revision"]) == ("some/model", COMMIT)
-    # the same as from a file, but for where it is from; and nothing of this machine
+    # the same as from a file, except for its origin; no path of this machine
     build_tokenizer(tokenizer_spec(path=str(trained / "tokenizer.json")), corpora, tmp_path / "file")
     assert manifest.counts == read_manifest(tmp_path / "file", "tokenizer").counts
     assert "127.0.0.1" not in (out / "manifest.json").read_text() + (tmp_path / "file" / "manifest.json").read_text()
@@ -174,8 +174,8 @@ for repository, revision, token, _ in json.loads(sys.argv[1]):
 """
 
 
-def test_gated_models_and_what_goes_wrong(hub: Hub, tmp_path: Path) -> None:
-    """With the right token a gated model is fetched; everything else is one message that says what to do."""
+def test_gated_models_and_errors_of_the_hub(hub: Hub, tmp_path: Path) -> None:
+    """With the right token a gated model is downloaded; every failure is one message that says what to do."""
     cases = [*FAILURES, ("some/gated", COMMIT, TOKEN, "")]
     result = ask(hub.endpoint, tmp_path / "cache", ASK, cases)
     *messages, content = result.stdout.splitlines()
@@ -186,7 +186,7 @@ def test_gated_models_and_what_goes_wrong(hub: Hub, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # the library tries again for half a minute
-def test_no_network(build: Any) -> None:
+def test_no_network_is_one_error(build: Any) -> None:
     result = build("http://127.0.0.1:9", "some/model")
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "not in the cache, and the hub gave no answer" in result.stderr and "tokenizer.path" in result.stderr
