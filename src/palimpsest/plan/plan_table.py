@@ -26,7 +26,7 @@ def _header(plan: RunPlan) -> list[str]:
             f"model  {model.name}: {model.layers} layers, {model.width:,} wide, {model.heads} heads, "
             f"MLP {model.ffn:,}, vocabulary {model.vocab_size:,}",
             f"       {_count(model.parameters)} parameters, {_count(model.parameters - model.embeddings)} "
-            f"without embeddings ({tied}); {_count(model.training_flops_per_token, _FLOPS)} to train on a token, "
+            f"without embeddings ({tied}); {_count(model.training_flops_per_token, _FLOPS)} per training token, "
             f"context {plan.context_length:,}",
         ]
     processes = sorted({stage.processes for stage in plan.stages})
@@ -116,7 +116,7 @@ def _notes(plan: RunPlan) -> list[str]:
     lines = [
         "Tokens, steps, FLOPs and checkpoints are exact; cost is tokens over those of the stage without replay. Hours",
         "are of training at that MFU and exclude cleaning, validation and evaluation. Text is estimated, at",
-        f"{BYTES_PER_TOKEN} bytes a token, compressed to {COMPRESSION:.0%}, of which cleaning keeps {MIN_KEPT:.0%} "
+        f"{BYTES_PER_TOKEN} bytes per token, compressed to {COMPRESSION:.0%}, of which cleaning keeps {MIN_KEPT:.0%} "
         f"(tokens) to {MAX_KEPT:.0%} (disk).",
         "DVC's cache of data/, runs/ and results/ takes as much again if the file system cannot share blocks.",
     ]

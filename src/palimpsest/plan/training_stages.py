@@ -51,7 +51,7 @@ class TrainingStage:
 def plan_lineages(params: Params, points: Iterable[Params]) -> tuple[Arms, list[Arms]]:
     """The lineages of the arms, and of each point of the sweep.
 
-    Local files are not hashed, so lineages have other names than in a run, but the same costs.
+    Local files are not hashed, so the names of lineages differ from those of a run; their costs do not.
     """
     data = data_fingerprints(params, {language: Inventory() for language in params.languages})
     return lineages(params, data), [lineages(point, data) for point in points]

@@ -193,7 +193,7 @@ class _HubFiles:
             token = "was refused" if os.environ.get("HF_TOKEN") else "is not set"
             return (
                 f"{self.title}: not open to you (status {status}; HF_TOKEN {token}). If it is gated or private, ask "
-                f"for access on {page} and set HF_TOKEN to a token of that account; else check its name"
+                f"for access on {page} and set HF_TOKEN to a token of that account; otherwise check its name"
             )
         return f"{self.title}: {error.response.url}: status {status} {error.response.reason_phrase}".rstrip()
 

@@ -1,4 +1,4 @@
-"""Cloze questions with known answers about small worlds, in the same words as the stories."""
+"""Cloze questions with known answers about small worlds, worded like the stories."""
 
 from __future__ import annotations
 

@@ -14,13 +14,13 @@ _LOREM = (
     "aliqua ut enim ad minim veniam quis nostrud exercitation ullamco laboris nisi ut aliquip ex ea commodo consequat"
 ).split()
 _SYMBOLS = "#@%&*=+~^<>/\\|$§_-…•"
-# A changed word breaks five of the five-word shingles, so that two changes in fewer words than this reach too deep.
+# A changed word changes five five-word shingles, so two changes in a shorter text would lower its similarity too much.
 _WORDS_FOR_TWO_EDITS = 150
 _CHARACTERS_FOR_TWO_EDITS = 400
 
 
 def respaced(text: str, rng: random.Random) -> str:
-    """The same words: byte-identical, or with other line ends or spaces."""
+    """The same words: byte-identical, or with different line ends or spaces."""
     changes: list[Callable[[str], str]] = [
         lambda same: same,
         lambda same: same.replace("\n", "\r\n"),
@@ -45,7 +45,7 @@ def edited(language: Language, text: str, rng: random.Random) -> str:
 
 
 def junk(language: Language, rng: random.Random, *purpose: object) -> str:
-    """Text that a cleaning stage should throw away."""
+    """Text that cleaning should drop."""
     kind = rng.choice((_noise, _menu, _repeated, _lorem, _script, _symbols, _short))
     return kind(language, rng, story(language, *purpose))
 

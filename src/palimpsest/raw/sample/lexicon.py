@@ -1,7 +1,7 @@
-"""Read a language file: its words with all the forms that are needed, its scenes and its facts.
+"""Reads a language file: its words with all inflected forms, its scenes and its facts.
 
-A table of words lists its entries by class (gender, elision …); the paradigm of that class spells out the forms, so
-that no form is guessed. A scene is a list of steps, a step a list of templates of which one is used; ``-`` is none.
+A table of words lists its entries by class (gender, elision …); the paradigm of the class spells out the forms, so that
+no form is guessed. A scene is a list of steps, and a step a list of templates of which one is used; ``-`` means none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 from palimpsest.raw.sample.template import Entry, Template, compile_template
 
 LANGUAGES = ("en", "fr", "de", "ar", "ja")
-# What a story states of a person; each relation has its words in the table of the same name.
+# The facts that a story states about a person; the words of each relation are in the table of the same name.
 RELATIONS = ("trade", "town", "colour", "animal", "food", "drink", "thing", "hobby")
 
 Step = tuple[Template | None, ...]
@@ -25,7 +25,7 @@ Step = tuple[Template | None, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Fact:
-    """How a relation of person ``p`` is stated, and asked for: (beginning of a sentence, its completion)."""
+    """How a relation of person ``p`` is stated and asked: (beginning of a sentence, its completion)."""
 
     statements: tuple[Template, ...]
     questions: tuple[tuple[Template, Template], ...]
@@ -33,7 +33,7 @@ class Fact:
 
 @dataclass(frozen=True, kw_only=True)
 class Language:
-    """All that is known of one language. ``joiner`` stands between sentences, ``asker`` between question and answer."""
+    """The contents of a language file. ``joiner`` separates sentences, ``asker`` question and answer."""
 
     code: str
     joiner: str
@@ -50,7 +50,7 @@ class Language:
 
 @functools.cache
 def language(code: str) -> Language:
-    """The language of a code of LANGUAGES."""
+    """The language with a code of LANGUAGES."""
     text = resources.files(__package__).joinpath(f"{code}.yaml").read_text(encoding="utf-8")
     data = yaml.safe_load(text)
     genders = data["genders"]

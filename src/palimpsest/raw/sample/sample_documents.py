@@ -1,4 +1,4 @@
-"""The stream of sample documents, with its truth: which are clean, and which flaws were planted where."""
+"""The stream of sample documents with its ground truth: which are clean, and which flaw each other one has."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from palimpsest.raw.sample.lexicon import LANGUAGES, language
 from palimpsest.raw.sample.story import story
 from palimpsest.raw.sample.world import seeded_random
 
-# Thousandths of the stream that are not clean.
+# Flaw → documents with it, per thousand.
 _SHARES = {"exact_duplicate": 30, "near_duplicate": 30, "junk": 40, "wrong_language": 20}
 _KINDS = tuple(kind for kind, share in _SHARES.items() for _ in range(share))
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleDocument:
-    """A document and the truth about it.
+    """A document and its ground truth.
 
     ``truth`` is clean, exact_duplicate (white space aside), near_duplicate, junk or wrong_language; ``of`` is the id of
     the original of a duplicate, which came earlier and is clean, or the language that a wrong_language document is in.

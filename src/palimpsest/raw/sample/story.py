@@ -1,4 +1,4 @@
-"""Stories about a world: an opening, facts about its people, scenes, and an ending that looks back."""
+"""Stories about a world: an opening, facts about its people, scenes, and an ending that recalls them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SENTENCE_START = re.compile(r"(?:^|(?<=[.!?] ))([«“„]?\s?)([a-zà-ÿ])")
 
 
 def story(language: Language, *purpose: object) -> str:
-    """The story that belongs to ``purpose``: paragraphs apart by a blank line, each ending in a full stop."""
+    """The story that belongs to ``purpose``: paragraphs separated by blank lines, each ending in a full stop."""
     rng = seeded_random(*purpose, language.code, "story")
     world = make_world(language, rng)
     stated = [
@@ -62,7 +62,7 @@ def _facts(language: Language, rng: random.Random, world: World, stated: list[tu
 
 
 def _recall(language: Language, rng: random.Random, world: World, stated: list[tuple[int, str]]) -> str:
-    """Repeat facts in the words of the cloze questions, so that a model can learn to look back."""
+    """Repeat facts in the words of the cloze questions, so that a model can learn to recall them."""
     sentences = []
     for person, relation in stated:
         scope = SceneScope(language, rng, {"p": world.cast[person]})

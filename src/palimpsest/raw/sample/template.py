@@ -15,10 +15,10 @@ Entry = Mapping[str, str]
 
 
 class Scope(Protocol):
-    """What a template is rendered in: words by key, and a source of choices."""
+    """The context in which a template is rendered: words by key, and random choices."""
 
     def entry(self, key: str) -> Entry:
-        """The word that stands for ``key`` here."""
+        """The word for ``key`` in this scene."""
 
     def below(self, n: int) -> int:
         """A random number in [0, n)."""

@@ -17,7 +17,7 @@ ROLES = ("a", "b", "c", "d")
 
 
 def seeded_random(*purpose: object) -> random.Random:
-    """A random generator that depends on ``purpose`` alone, equal on every machine and in every process."""
+    """A random generator that depends on ``purpose`` alone, the same on every machine and in every process."""
     digest = hashlib.sha256("/".join(map(str, purpose)).encode()).digest()
     return random.Random(int.from_bytes(digest[:8], "big"))
 
@@ -49,7 +49,7 @@ def make_world(language: Language, rng: random.Random) -> World:
 
 
 class SceneScope:
-    """The words of one scene: people by role, ``a.thing`` for facts about them; others are drawn at their first use.
+    """The words of one scene: people by role, ``a.thing`` for facts about them; others are drawn on first use.
 
     ``place``, ``place2``, ``place3`` are different words of the table ``place``; ``ab`` has the gender of the pair.
     """
@@ -66,11 +66,11 @@ class SceneScope:
             self._bound["ab"] = {"g": "f" if both == {"f"} else "m"}
 
     def replace(self, key: str, value: Entry) -> None:
-        """Let ``key`` stand for ``value`` from now on."""
+        """Bind ``key`` to ``value``."""
         self._bound[key] = value
 
     def entry(self, key: str) -> Entry:
-        """The word that stands for ``key`` here."""
+        """The word for ``key`` in this scene."""
         found = self._bound.get(key)
         if found is None:
             found = self._bound[key] = self._draw(key)
