@@ -20,12 +20,12 @@ from palimpsest.artifact import fingerprint, read_json
 from palimpsest.errors import ArtifactError
 
 T = TypeVar("T")
-_NOT_IDENTITY = "excluded_from_fingerprint"
+_EXCLUDED = "excluded_from_fingerprint"
 
 
 def excluded_from_fingerprint(*, metadata: Mapping[str, Any] | None = None, **options: Any) -> Any:
     """Declare a dataclass field whose edit reruns nothing: a path on this machine, or an option editable mid-run."""
-    return dataclasses.field(metadata={**(metadata or {}), _NOT_IDENTITY: True}, **options)
+    return dataclasses.field(metadata={**(metadata or {}), _EXCLUDED: True}, **options)
 
 
 def encode(value: Any) -> Any:
@@ -166,7 +166,7 @@ def _decode_dataclass(cls: Any, value: Any, where: str, key: str) -> Any:
 
 def is_in_fingerprint(field: dataclasses.Field[Any]) -> bool:
     """Whether a field takes part in fingerprints."""
-    return not field.metadata.get(_NOT_IDENTITY)
+    return not field.metadata.get(_EXCLUDED)
 
 
 @functools.cache

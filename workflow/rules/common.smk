@@ -73,7 +73,7 @@ def lineage_of(wildcards):
 
 
 def processes_of(wildcards):
-    """Number of processes that share a training."""
+    """Number of processes that share a training run."""
     return lineage_of(wildcards).training.train.processes
 
 

@@ -15,7 +15,7 @@ from palimpsest.settings.training import Train
 
 Point = dict[str, Any]
 _SECTIONS = {"model": Model, "replay": Replay, "mer": Mer, "train": Train}
-# A point shares the data and the evaluation with the others, so only what shapes a training alone may differ.
+# A point shares the data and the evaluation with the others, so only settings of model, training and replay may differ.
 _SHARED = ("context_length", "threads", "hub", "revision")
 
 

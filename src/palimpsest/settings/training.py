@@ -23,7 +23,7 @@ class Train(Settings):
     warmup_fraction: Annotated[float, Bound(ge=0, lt=1)] = setting(0.05, "fraction of a schedule that warms up")
     schedule: Literal["rewarm_cosine", "single_cosine", "infinite", "wsd"] = setting(
         "rewarm_cosine",
-        "learning-rate policy over the stages. rewarm_cosine: warm-up and cosine in each; single_cosine: "
+        "learning-rate schedule over the stages. rewarm_cosine: warm-up and cosine in each; single_cosine: "
         "one for all; infinite: warm-up and cosine to a constant rate in the first, a decay at the end of the last; "
         "wsd: warm-up, peak and decay in each",
     )
@@ -57,7 +57,7 @@ class Train(Settings):
     )
     threads: Positive = setting(1, "torch threads of each process; the last bits of the weights depend on it")
     processes: Positive = setting(
-        1, "processes that share a training, started by torchrun; the last bits of the weights depend on it"
+        1, "processes that share a training run, started by torchrun; the last bits of the weights depend on it"
     )
     sharding: Literal["ddp", "fsdp"] = setting(
         "ddp", "what each process stores. ddp: the whole model; fsdp: a slice of every weight"

@@ -197,7 +197,7 @@ class Checkpoints:
         return step
 
     def remove_all(self) -> None:
-        """Remove every checkpoint: the training is finished, or starts from scratch."""
+        """Remove every checkpoint: the run is finished, or starts from scratch."""
         _remove([*self.folder.glob("checkpoint-*"), *self.folder.glob(".checkpoint-*.tmp")])
 
     def complete(self) -> list[Path]:

@@ -17,14 +17,14 @@ from palimpsest.tokens.sequences import Sequences
 
 
 def rank_slice(total: int, rank: int, world_size: int) -> range:
-    """The indices, of ``total``, that process ``rank`` takes: contiguous, equally many to within one."""
+    """The indices, of ``total``, that rank ``rank`` takes: contiguous, equally many to within one."""
     return range(total * rank // world_size, total * (rank + 1) // world_size)
 
 
 class Batch(NamedTuple):
     """Token ids int64 [sequences, context_length + 1], and which of the *whole* batch are replayed, bool [sequences].
 
-    The rows are those of the whole batch, or of one process.
+    The rows are those of the whole batch, or of one rank.
     """
 
     rows: np.ndarray
@@ -60,7 +60,7 @@ class Batches:
         return self.of_rank(step, 0, 1)
 
     def of_rank(self, step: int, rank: int, world_size: int) -> Batch:
-        """The rows of batch ``step`` that process ``rank`` trains on."""
+        """The rows of batch ``step`` that rank ``rank`` trains on."""
         batch = self.schedule.batch(step)
         indices = rank_slice(len(batch.is_replayed), rank, world_size)
         is_replayed = batch.is_replayed[indices.start : indices.stop]

@@ -1,6 +1,6 @@
 """TensorBoard and Weights & Biases: the records of metrics.jsonl are sent there too, with the speed, which it lacks.
 
-metrics.jsonl stays the source of truth: nothing is read back from these services, and a training ends alike with and
+metrics.jsonl stays the source of truth: nothing is read back from these services, and a run ends alike with and
 without them. Their packages are imported when they are requested.
 """
 
@@ -72,7 +72,7 @@ class Loggers:
             logger.log(scalars(record) | speed, record.step)
 
     def sync(self) -> None:
-        """Hand over what is buffered; called before the checkpoint from which a training would resume."""
+        """Hand over what is buffered; called before the checkpoint from which a run would resume."""
         for logger in self._loggers:
             logger.flush()
 
@@ -147,7 +147,7 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run of the project "palimpsest" (WANDB_PROJECT sets another), with its files in logs/wandb.
 
-    Its id is the training's fingerprint, so that a resumed training continues the same run: steps that the run already
+    Its id is the fingerprint of the training, so that a resumed one continues the same run: steps that the run already
     has are not sent again, as they are the same. With WANDB_MODE=offline wandb cannot resume: each start leaves a
     folder for ``wandb sync``.
     """

@@ -13,7 +13,7 @@ from palimpsest.train.metrics import MetricsRecord, encode_record, read_metrics
 
 
 class MetricsWriter(Protocol):
-    """Where the records of a training go."""
+    """Where the records of a run go."""
 
     def write(self, record: MetricsRecord) -> None:
         """Add a record."""

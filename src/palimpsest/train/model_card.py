@@ -1,6 +1,6 @@
 """The model card of an exported checkpoint: README.md in the form that the Hugging Face hub reads.
 
-All of it follows from the training's spec, ledger and losses, so that equal trainings have equal model cards. It names
+All of it follows from the run's spec, ledger and losses, so that equal runs have equal model cards. It names
 no versions of libraries (config.json has that of transformers).
 """
 
@@ -47,7 +47,7 @@ class CardStage:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """The model card of the training ``spec``, whose identity is ``fingerprint``.
+    """The model card of the run with ``spec`` and ``fingerprint``.
 
     ``validation``: language → nats per token at the end. ``input_digests``: role → hash.
     """
@@ -219,7 +219,7 @@ def _losses(card: ModelCard) -> str:
 
 
 def _perplexity(loss: float) -> float:
-    """Infinite where a training diverged, which has a model card too."""
+    """Infinite if the run diverged, which has a model card too."""
     return math.exp(loss) if loss < 700 else math.inf
 
 

@@ -1,4 +1,4 @@
-"""Signals that request a training to stop: they are recorded, so that it can write a checkpoint first."""
+"""Signals that ask a run to stop: they are recorded, so that it can write a checkpoint first."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ class Throughput:
 
     @classmethod
     def of(cls, settings: Train, flops_per_token: int, device: torch.device) -> Throughput:
-        """The throughput of a training on ``settings.processes`` devices of one kind."""
+        """The throughput of a run on ``settings.processes`` devices of one kind."""
         peak = peak_flops(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
         return cls(
             tokens_per_step=settings.batch_size * settings.context_length,

@@ -91,7 +91,7 @@ class ProcessGroup:
         return _fail_together(self.any, SystemExit(1))
 
     def fail(self, message: str) -> NoReturn:
-        """End a training that all processes know to have failed; the first one reports why."""
+        """End a run that all ranks know to have failed; rank 0 reports why."""
         self.broadcast(0)
         if self.is_first:
             raise TrainingError(message)
@@ -105,7 +105,7 @@ class ProcessGroup:
 
 
 class WriterGroup:
-    """A gloo group of its own for a thread beside the training, such as the one that writes checkpoints.
+    """A gloo group of its own for a thread beside the training loop, such as the one that writes checkpoints.
 
     The threads of all processes call its methods, in the same order.
     """
