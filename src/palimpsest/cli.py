@@ -1,7 +1,7 @@
 """``palimpsest <stage> …``: what the workflow's rules call, and what a person can call.
 
-Every stage takes its spec as a JSON file, which the workflow writes to .snakemake/specs, and the folders that it reads
-and writes.
+A stage takes its spec as a JSON file, which the workflow writes to .snakemake/specs, and the folders that it reads and
+writes. The stages scaling and report read results alone and have no spec.
 """
 
 from __future__ import annotations

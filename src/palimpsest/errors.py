@@ -1,4 +1,4 @@
-"""The errors that a user can meet. Each message says what was found, what was expected and how to fix it."""
+"""The errors that a user can meet. A message says what was found, what was expected, and the remedy."""
 
 
 class PalimpsestError(Exception):

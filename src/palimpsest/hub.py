@@ -136,7 +136,7 @@ def _protect(request: httpx2.Request) -> None:
     """
     own, other = _origin(endpoint()), _origin(str(request.url))
     if own.scheme == "https" and other.scheme != "https":
-        raise DataError(f"{request.url}: the hub leads from https to {other.scheme}, which is not followed")
+        raise DataError(f"{request.url}: the hub redirects from https to {other.scheme}; refused")
     if other != own:
         request.headers.pop("Authorization", None)
 

@@ -229,7 +229,7 @@ def test_a_trend_hidden_by_noise_settles_nothing(tmp_path: Path) -> None:
         low, high = fit["ci95"]["b"]
         assert low < 0 < high and not fit["tells"] and "no change with size is detected" in fit["why"]
     for entry in found["exchange"]:
-        assert not entry["tells"] and "the loss without replay does not surely fall with size" in entry["why"]
+        assert not entry["tells"] and "the loss without replay does not clearly decrease with size" in entry["why"]
 
 
 def test_a_loss_that_rises_with_size_has_no_exchange_rate(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_a_loss_that_rises_with_size_has_no_exchange_rate(tmp_path: Path) -> Non
     assert fit["tells"] and fit["coefficients"]["b"] == pytest.approx(-0.1)
     for entry in found["exchange"]:
         assert (entry["growth"], entry["tells"]) == (None, False)
-        assert "does not surely fall" in entry["why"] and "> " in entry["why"]
+        assert "does not clearly decrease" in entry["why"] and "> " in entry["why"]
 
 
 def test_which_intervals_settle_the_exchange_rate(tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ def test_no_token_of_an_earlier_login_is_sent(web: WebServer, tmp_path: Path, mo
 
 def test_https_is_never_downgraded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "https://mirror.example")
-    with pytest.raises(DataError, match=r"http://mirror\.example/x: the hub leads from https to http"):
+    with pytest.raises(DataError, match=r"http://mirror\.example/x: the hub redirects from https to http"):
         hub._protect(httpx2.Request("GET", "http://mirror.example/x"))
 
 
@@ -234,7 +234,7 @@ def test_offline_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         ({"dataset": "owner/other"}, r"owner/other@.*not open to you .*check its name"),
         ({"revision": "f" * 40}, rf"has no revision {'f' * 40}; see .*/commits/main"),
         ({"files": "data/ita_Latn/*.parquet"}, r"no such file at this revision"),
-        ({"files": "data/fra_Latn/*.parquet"}, r"files 'data/fra_Latn/\*\.parquet' matches none; check files"),
+        ({"files": "data/fra_Latn/*.parquet"}, r"files: 'data/fra_Latn/\*\.parquet' matches no file"),
         ({"text": "body"}, r"000_00000\.parquet: no column 'body' .* it has id, text, noise"),
     ],
 )

@@ -142,7 +142,7 @@ def test_a_content_length_that_is_too_short_is_a_wrong_hash(web: WebServer, tmp_
 
 
 def test_a_refusal_is_final(web: WebServer, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"/none: status 404 Not Found; check the address"):
+    with pytest.raises(DataError, match=r"/none: status 404 Not Found; check the URL"):
         download_files(downloads(web.url + "/none"), tmp_path)
     assert len(web.log) == 1
 

@@ -87,7 +87,7 @@ def test_slices_are_contiguous_and_differ_by_at_most_one() -> None:
 
 
 def test_another_number_of_processes_than_requested_is_refused(mer: Stage, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match=r"train\.processes is 2, but 1 run"):
+    with pytest.raises(TrainingError, match=r"train\.processes is 2, but 1 were started"):
         on_processes(mer, 2).train(tmp_path / "run")
 
 

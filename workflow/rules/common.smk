@@ -66,9 +66,7 @@ def each_checkpoint(pattern, *experiments):
 def lineage_of(wildcards):
     """The lineage of a path; raises for one that is not among the lineages of the params."""
     if wildcards.lineage not in EXPERIMENT.lineages:
-        raise WorkflowError(
-            f"runs/{wildcards.lineage}: not a lineage of these params"
-        )
+        raise WorkflowError(f"runs/{wildcards.lineage}: not a lineage of these params")
     return EXPERIMENT.lineages[wildcards.lineage]
 
 

@@ -90,7 +90,7 @@ def _compare(law: PowerLaw, law_without: PowerLaw, flops_per_token: int, sizes: 
     growth, ci95 = float(growths[0]), interval(growths[1:])
     reasons = list(_unsettled(law_without, growth, ci95, limits))
     if reasons and not ci95[0] <= cost <= ci95[1]:
-        reasons.append(f"yet all of the interval is {'above' if ci95[0] > cost else 'below'} what replay costs")
+        reasons.append(f"but the whole interval lies {'above' if ci95[0] > cost else 'below'} the cost of replay")
     reach = "within" if sizes[0] <= growth * flops_per_token <= sizes[-1] else "extrapolated beyond"
     return _Growth(
         growth=growth if limits[0] < growth < limits[1] else None,
@@ -104,7 +104,7 @@ def _unsettled(law_without: PowerLaw, growth: float, ci95: Interval, limits: Int
     """The reasons why the growth is not reliable; none if it is."""
     times = f"{EXTRAPOLATION:.0f} times"
     if law_without.intervals()["b"][0] <= 0:
-        yield "the loss without replay does not surely fall with size"
+        yield "the loss without replay does not clearly decrease with size"
     if growth <= limits[0]:
         yield f"< {limits[0]:.3g}: without replay a model {times} smaller than any tried retains as much"
     elif growth >= limits[1]:

@@ -1,4 +1,4 @@
-"""Stage scaling: results/scaling.json, the loss against model size and the growth of the model that replay is worth.
+"""Stage scaling: results/scaling.json, the loss against model size and the increase in model size that replay is worth.
 
 Size is measured in training FLOPs per token. docs/metrics.md has the formulas.
 """

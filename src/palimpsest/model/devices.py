@@ -1,4 +1,4 @@
-"""The device that a process computes on, and the speed that accelerators reach at most.
+"""The device that a process computes on, and the peak FLOP/s of accelerators.
 
 torch is imported only where a device is chosen: the planner reads the table of peaks without it.
 """
@@ -30,7 +30,7 @@ def peak_flops(device_name: str) -> float | None:
 
 
 def configure_torch(threads: int) -> None:
-    """Let this process compute with so many threads and with deterministic algorithms alone."""
+    """Use ``threads`` threads and deterministic algorithms only."""
     import torch
 
     torch.set_num_threads(threads)

@@ -92,7 +92,7 @@ def _prepared(values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(corpus, dict) or not isinstance(corpus.get("sources"), dict):
         return values
     if _COMPUTED_IN_CORPUS in corpus:
-        raise ValueError(f"{_COMPUTED_IN_CORPUS}: unknown key; see docs/params.md for the keys that there are")
+        raise ValueError(f"{_COMPUTED_IN_CORPUS}: unknown key; valid keys are listed in docs/params.md")
     sources = {
         language: [_prepared_source(language, source) for source in (given if isinstance(given, list) else [given])]
         for language, given in corpus["sources"].items()
@@ -139,7 +139,7 @@ def _explain(problem: Any, values: Any) -> str:
         return message
     key = _key(problem["loc"], values)
     if problem["type"] == "unexpected_keyword_argument":
-        return f"{key}: unknown key; see docs/params.md for the keys that there are"
+        return f"{key}: unknown key; valid keys are listed in docs/params.md"
     if problem["type"] == "missing":
         return f"{key}: missing; it has no default"
     found = problem["input"]

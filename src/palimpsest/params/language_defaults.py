@@ -1,8 +1,9 @@
-"""What the cleaning rules take from the literature for a language, below what params.yaml says.
+"""Cleaning thresholds per language from the literature; keys in params.yaml override them.
 
-Thresholds of fr, de, ar and ja are FineWeb-2's (Penedo et al. 2025), which were tuned for each language, and as there
-C4's rules are off: they know English junk only, and take headings, short lines and all text with braces away. English
-and all others have the papers' own, which are the defaults of the keys. Where a value differs, a comment says why.
+Thresholds of fr, de, ar and ja are FineWeb-2's (Penedo et al. 2025), which were tuned for each language, and C4's rules
+are off, as there: they target English boilerplate and would remove headings, short lines and all text with braces.
+English and all other languages have the papers' own thresholds, which are the defaults of the keys. A comment explains
+each value that differs.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def read_dataset(source: HfSource, inventory: str | None, folder: Path) -> Datas
     dataset = dataset_files(source)
     files = dataset.list(source.files)
     if not files:
-        raise DataError(f"{dataset.title}: files {source.files!r} matches none; check files of this source")
+        raise DataError(f"{dataset.title}: files: {source.files!r} matches no file; correct the glob of this source")
     quota = Quota(documents=source.max_documents, size=source.max_bytes)
     done = _resume(folder, _identity(source, inventory))
     for file_read in done:

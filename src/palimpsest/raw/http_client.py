@@ -105,7 +105,7 @@ def get(session: Session, url: str, headers: Mapping[str, str] | None = None) ->
     status = f"status {response.status_code} {response.reason}".rstrip()
     if response.status_code in TRANSIENT_STATUSES:
         raise TransientError(status, retry_after(response.headers.get("Retry-After")))
-    raise RefusedError(f"{url}: {status}; check the address, and that you may read it", response.status_code)
+    raise RefusedError(f"{url}: {status}; check the URL and your access rights", response.status_code)
 
 
 def read_body(response: requests.Response) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The replay pool of a stage as a file: a plan over token shards that copies and lists none of their sequences.
+"""The replay pool of a stage as a file: a plan over token shards, which copies none of their sequences.
 
 Scopes: ``past`` draws every sequence that earlier stages trained on equally often, as an unbounded reservoir would.
 ``balanced`` draws every past language equally often. ``capacity`` is a reservoir of bounded size, and the only scope

@@ -1,9 +1,9 @@
 """results/report.html: the whole comparison as one file that opens without a network.
 
-The charts are Vega-Lite, drawn in the reader's browser by Vega, whose JavaScript the page carries. By hand is only what
-these cannot do: names beside lines that keep apart (chart.add_names), what is told at the cursor where lines are
-measured at different places (chart.add_cursor), fitting panels to the screen and to paper, and saving a drawing with
-its colours resolved (page.js).
+The charts are Vega-Lite, drawn in the reader's browser by Vega, whose JavaScript is embedded in the page. Hand-written
+code covers only what Vega lacks: line labels that do not overlap (chart.add_names), a cursor for lines that are
+measured at different x (chart.add_cursor), fitting panels to the screen and to paper, and saving a drawing with its
+colours resolved (page.js).
 """
 
 from __future__ import annotations

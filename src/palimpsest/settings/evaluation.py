@@ -12,8 +12,10 @@ from palimpsest.settings.base import Bound, Positive, Settings, setting
 class Evaluate(Settings):
     """The loss matrix: every checkpoint on the held-out documents of every language."""
 
-    max_tokens: Positive = setting(20_000, "held-out tokens of each language, in whole documents")
-    max_document_tokens: Positive = setting(2048, "a document is truncated to so many tokens")
+    max_tokens: Positive = setting(
+        20_000, "held-out tokens per language, document by document; the last one is truncated"
+    )
+    max_document_tokens: Positive = setting(2048, "a document is truncated to this many tokens")
     batch_size: Positive = setting(32, "windows in one forward pass")
     bootstrap: Positive = setting(1000, "resamples of the documents for the 95 % intervals")
     sample_tokens: Annotated[int, Bound(ge=0)] = setting(

@@ -44,7 +44,7 @@ class Model(Settings):
     preset: Literal["nano", "tiny", "small", "99M", "560M", "1B", "6B"] = setting("tiny", "a named shape")
     layers: Positive | None = setting(None, "transformer blocks")
     width: Positive | None = setting(None, "hidden size")
-    heads: Positive | None = setting(None, "attention heads; must divide the width")
+    heads: Positive | None = setting(None, "attention heads; twice their number must divide the width")
     ffn: Positive | None = setting(None, "intermediate size of the gated MLP")
     tie_embeddings: bool = setting(False, "share the input and output embedding")
     path: str | None = setting(

@@ -10,7 +10,7 @@ from palimpsest.settings.base import Bound, Positive, Settings, setting
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Settings):
-    """How a stage is trained. An edit starts another lineage, except of the keys that checkpoint_interval names."""
+    """How a stage is trained. Editing a key starts a new lineage, except the keys listed under checkpoint_interval."""
 
     steps: Positive = setting(150, "optimiser steps of new data in a stage; replay may add more")
     batch_size: Positive = setting(16, "sequences in a batch, replayed ones included")
@@ -50,10 +50,10 @@ class Train(Settings):
         in_fingerprint=False,
     )
     spike_nats: Annotated[float, Bound(gt=0)] | None = setting(
-        3.0, "a loss that exceeds the median of the last 100 steps by more than so many nats is a spike; null: off"
+        3.0, "a loss that exceeds the median of the last 100 steps by more than this many nats is a spike; null: off"
     )
     spike_factor: Annotated[float, Bound(gt=1)] | None = setting(
-        None, "a gradient norm more than so many times the median of the last 100 steps is a spike; null: off"
+        None, "a gradient norm above this multiple of the median of the last 100 steps is a spike; null: off"
     )
     threads: Positive = setting(1, "torch threads of each process; the last bits of the weights depend on it")
     processes: Positive = setting(

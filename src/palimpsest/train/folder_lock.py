@@ -1,4 +1,4 @@
-"""One training at a time in a folder: a job that its scheduler gave up may still run when it is started again."""
+"""One run at a time per folder: a job its scheduler has given up on may still be running when it is started again."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def locked_folder(folder: Path) -> Iterator[None]:
         except BlockingIOError:
             raise TrainingError(f"{folder}: another process trains here; end it, or wait until it is done") from None
         except OSError as error:
-            logger.warning("%s: %s: nothing keeps a second training out of this folder", path, error.strerror)
+            logger.warning("%s: %s: nothing keeps a second run out of this folder", path, error.strerror)
         # The previous holder may have removed the file after we opened it and before we locked it.
         if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
-            raise TrainingError(f"{folder}: another process trained here until now; run again")
+            raise TrainingError(f"{folder}: another process has just finished training here; run again")
         yield
         path.unlink()

@@ -15,7 +15,7 @@ _MAX_BAD_IN_A_ROW = 20
 
 
 class SpikeGuard:
-    """Judges steps by the last 100 good ones of the stage; before the tenth, only by whether they are finite.
+    """Judges steps by the last 100 good ones of the stage; the first ten only by whether they are finite.
 
     A loss more than ``spike_nats`` above their median is bad, and so is a gradient norm above ``spike_factor`` times
     their median; None turns that check off. ``records``: those of metrics.jsonl so far, so that a resumed run judges

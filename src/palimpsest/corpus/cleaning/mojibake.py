@@ -13,7 +13,7 @@ _TAIL = "[\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜
 _LATIN = re.compile(f"[Â-ß]{_TAIL}|[à-ï]{_TAIL}{{2}}|[ð-ô]{_TAIL}{{3}}")
 _MIN_LATIN, _MAX_LATIN_FRACTION = 3, 0.5
 _NOT_ASCII = re.compile(r"[^\x00-\x7f]")
-# UTF-8 kana read as Shift_JIS: rare characters of which every second one is.
+# UTF-8 kana read as Shift_JIS: every second character is one of these rare kanji.
 _SHIFTED = re.compile("[縺繧繝]")
 _MAX_SHIFTED_FRACTION = 0.1
 

@@ -1,4 +1,4 @@
-"""The exception that drops a record: the normal end of many."""
+"""The exception that drops a record; expected for many records."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class BatchStream:
         except DataError as error:
             problem = str(error).removeprefix(f"{file.name}: ")
             if not self._skip_bad:
-                raise DataError(f"{file.path}: {problem}; or set corpus.on_bad_file to skip") from None
+                raise DataError(f"{file.path}: {problem}, or set corpus.on_bad_file: skip") from None
             logger.warning("%s: %s; continuing with the next file", file.path, problem)
             yield StreamItem(
                 source=source.name,

@@ -37,7 +37,7 @@ def check_magic(path: Path, name: str, expected: FileType) -> None:
     found = _magic(head)
     if found and found != outer:
         raise DataError(
-            f"{name}: holds {found} data at byte 0, unlike its extension; rename it to the extension of its type, or "
+            f"{name}: holds {found} data at byte 0, which does not match its extension; rename it accordingly, or "
             "decompress it"
         )
     if isinstance(outer, Compression) and head and not found and not _ZSTD_SKIPPABLE_FRAME.match(head):

@@ -1,1 +1,1 @@
-"""The figures of the report, one file a chart; svg.py is what they are drawn with."""
+"""The figures of the report, one file per chart, as Vega-Lite specs built with Altair (chart.py)."""

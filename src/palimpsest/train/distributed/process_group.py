@@ -34,8 +34,9 @@ class ProcessGroup:
         self.world_size, self.rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
         if self.world_size != processes:
             raise TrainingError(
-                f"train.processes is {processes}, but {self.world_size} run; set train.processes: {self.world_size}, "
-                f"or start `python -m torch.distributed.run --nproc-per-node {processes} -m palimpsest.cli train …`"
+                f"train.processes is {processes}, but {self.world_size} were started; set train.processes: "
+                f"{self.world_size}, or start `python -m torch.distributed.run --nproc-per-node {processes} -m "
+                "palimpsest.cli train …`"
             )
         self.device = best_device()
         # torchrun may start a single process too; its weights are then sharded over itself alone.
@@ -47,7 +48,9 @@ class ProcessGroup:
         on_gpu, gpus = self.device.type == "cuda", torch.cuda.device_count()
         local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
         if on_gpu and local_processes > gpus:
-            raise TrainingError(f"train.processes: {local_processes} run on this machine, which has {gpus} GPUs")
+            raise TrainingError(
+                f"train.processes: {local_processes} were started on this machine, which has {gpus} GPUs"
+            )
         dist.init_process_group(
             "nccl" if on_gpu else "gloo", device_id=self.device if on_gpu else None, timeout=_TIMEOUT
         )

@@ -1,9 +1,9 @@
 """Weights sharded over processes by torch's FSDP2, and which rows of them each process has.
 
 ``fsdp`` gives each process a slice of every weight; ``ddp`` gives each the full weights: a mesh of one slice by all
-processes. Both reduce the gradients of a block together, in an order that depends on the model alone, so that equal
-runs on as many processes end with equal bytes. torch's DistributedDataParallel reorders its buckets after its first
-step, and so would sum in another order after a resume.
+processes. Both reduce the gradients of a block together, in an order that depends on the model alone, so that identical
+runs on the same number of processes give identical bytes. torch's DistributedDataParallel reorders its buckets after
+its first step, and so would sum in another order after a resume.
 
 torch.distributed's modules are imported where weights are sharded: a second of CPU that a single process saves.
 """
