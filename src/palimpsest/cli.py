@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from palimpsest import codec
 from palimpsest.errors import PalimpsestError
 
 logger = logging.getLogger(__name__)
+Command = Callable[[argparse.Namespace], None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -182,72 +183,99 @@ def _by_language(folders: list[Path]) -> dict[str, Path]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="palimpsest", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="palimpsest", description="The stages of the pipeline, and tools for its users."
+    )
     parser.add_argument("--label", help="prefix of every line of the log")
-    commands = parser.add_subparsers(required=True, metavar="stage")
+    commands = _Commands(parser.add_subparsers(required=True, metavar="command"))
+    _add_data_stages(commands)
+    _add_training_stages(commands)
+    _add_result_stages(commands)
+    _add_tools(commands)
+    return parser
 
-    def stage(name: str, run: Any, summary: str, *, spec: bool = True) -> argparse.ArgumentParser:
-        command = commands.add_parser(name, help=summary, description=summary)
-        command.set_defaults(run=run)
-        if spec:
-            command.add_argument("--spec", type=Path, required=True, help="the stage's spec, a JSON file")
+
+class _Commands:
+    """Adds commands to the parser."""
+
+    def __init__(self, subparsers: Any) -> None:
+        self._subparsers = subparsers
+
+    def stage(self, name: str, run: Command, summary: str) -> argparse.ArgumentParser:
+        """A stage with a spec."""
+        command = self.tool(name, run, summary)
+        command.add_argument("--spec", type=Path, required=True, help="the stage's spec, a JSON file")
         return command
 
-    def folder(command: argparse.ArgumentParser, *names: str, **options: Any) -> None:
-        for name in names:
-            command.add_argument(f"--{name}", type=Path, **{"required": True} | options)
+    def tool(self, name: str, run: Command, summary: str) -> argparse.ArgumentParser:
+        """A command without a spec."""
+        command: argparse.ArgumentParser = self._subparsers.add_parser(name, help=summary, description=summary)
+        command.set_defaults(run=run)
+        return command
 
-    command = stage("raw", _raw, "generate, inventory or download a language's documents")
-    folder(command, "out")
-    command = stage("corpus", _corpus, "clean and deduplicate a language's documents")
-    folder(command, "raw", "out")
+
+def _add_data_stages(commands: _Commands) -> None:
+    command = commands.stage("raw", _raw, "generate, inventory or download a language's documents")
+    _add_paths(command, "out")
+    command = commands.stage("corpus", _corpus, "clean and deduplicate a language's documents")
+    _add_paths(command, "raw", "out")
     command.add_argument("--workers", type=int, default=1)
-    command = stage("tokenizer", _tokenizer, "train the tokenizer")
-    folder(command, "corpora", nargs="+")
-    folder(command, "out")
-    command = stage("tokens", _tokens, "encode a language into shards")
-    folder(command, "corpus", "tokenizer", "out")
+    command = commands.stage("tokenizer", _tokenizer, "train the tokenizer")
+    _add_paths(command, "corpora", nargs="+")
+    _add_paths(command, "out")
+    command = commands.stage("tokens", _tokens, "encode a language into shards")
+    _add_paths(command, "corpus", "tokenizer", "out")
     command.add_argument("--workers", type=int, default=1)
-    command = stage("replay", _replay, "plan the replay pool of a stage")
-    folder(command, "tokens", nargs="+")
-    folder(command, "out")
-    command = stage("init", _init, "build the initial model")
-    folder(command, "tokenizer", "out")
-    command = stage("train", _train, "train one stage; resumes from its last checkpoint")
-    folder(command, "parent", "tokenizer", "out")
-    folder(command, "tokens", nargs="+")
-    folder(command, "pool", required=False)
-    command.add_argument(
-        "--discard-checkpoints",
-        action="store_true",
-        help="remove the checkpoints of a run with different data or params",
-    )
-    command = stage("evaluate", _evaluate, "a checkpoint's held-out loss on every language")
-    folder(command, "parent", "tokenizer", "out")
-    folder(command, "tokens", nargs="+")
-    command = stage("tasks", _tasks, "a checkpoint's scores on zero-shot tasks")
-    folder(command, "parent", "out")
-    folder(command, "raw", required=False, nargs="*", default=[])
-    stage("gather", _gather, "write results/eval_all.json and the tables")
-    stage("sweep", _sweep, "write results/sweep.json")
-    command = stage("scaling", _scaling, "fit scaling laws to results/sweep.json", spec=False)
-    folder(command, "sweep", "out")
-    command = stage("report", _report, "write the HTML page", spec=False)
-    folder(command, "eval-all", "curves", "alignment", "scaling", "out")
-    folder(command, "corpora", nargs="+")
-    command = stage("table", _table, "print the headline table", spec=False)
-    folder(command, "eval-all", required=False, default=Path("results/eval_all.json"))
-    command = stage("check", _check, "validate a params file", spec=False)
+    command = commands.stage("replay", _replay, "plan the replay pool of a stage")
+    _add_paths(command, "tokens", nargs="+")
+    _add_paths(command, "out")
+
+
+def _add_training_stages(commands: _Commands) -> None:
+    command = commands.stage("init", _init, "build the initial model")
+    _add_paths(command, "tokenizer", "out")
+    command = commands.stage("train", _train, "train one stage; resumes from its last checkpoint")
+    _add_paths(command, "parent", "tokenizer", "out")
+    _add_paths(command, "tokens", nargs="+")
+    _add_paths(command, "pool", required=False)
+    discard = "remove the checkpoints of a run with different data or params"
+    command.add_argument("--discard-checkpoints", action="store_true", help=discard)
+
+
+def _add_result_stages(commands: _Commands) -> None:
+    command = commands.stage("evaluate", _evaluate, "a checkpoint's held-out loss on every language")
+    _add_paths(command, "parent", "tokenizer", "out")
+    _add_paths(command, "tokens", nargs="+")
+    command = commands.stage("tasks", _tasks, "a checkpoint's scores on zero-shot tasks")
+    _add_paths(command, "parent", "out")
+    _add_paths(command, "raw", required=False, nargs="*", default=[])
+    commands.stage("gather", _gather, "write results/eval_all.json and the tables")
+    commands.stage("sweep", _sweep, "write results/sweep.json")
+    command = commands.tool("scaling", _scaling, "fit scaling laws to results/sweep.json")
+    _add_paths(command, "sweep", "out")
+    command = commands.tool("report", _report, "write the HTML page")
+    _add_paths(command, "eval-all", "curves", "alignment", "scaling", "out")
+    _add_paths(command, "corpora", nargs="+")
+
+
+def _add_tools(commands: _Commands) -> None:
+    command = commands.tool("table", _table, "print the headline table")
+    _add_paths(command, "eval-all", required=False, default=Path("results/eval_all.json"))
+    command = commands.tool("check", _check, "validate a params file")
     command.add_argument("params", type=Path, nargs="?", default=Path("params.yaml"))
-    command = stage("plan", _plan, "print the tokens, FLOPs, hours and disk that a params file needs", spec=False)
+    command = commands.tool("plan", _plan, "print the tokens, FLOPs, hours and disk that a params file needs")
     command.add_argument("params", type=Path, nargs="?", default=Path("params.yaml"))
     command.add_argument("--gpu", default="H100", help="type of accelerator (H100)")
     command.add_argument("--gpus", type=int, help="number of accelerators (default: as many as one run uses)")
     command.add_argument("--mfu", type=float, default=0.4, help="model FLOPs utilisation of training (0.4)")
     command.add_argument("--disk", type=Path, default=Path(), help="folder on the disk to check (the current one)")
     command.add_argument("--json", action="store_true", help="print JSON")
-    stage("reference", _reference, "print docs/params.md", spec=False)
-    return parser
+    commands.tool("reference", _reference, "print docs/params.md")
+
+
+def _add_paths(command: argparse.ArgumentParser, *names: str, **options: Any) -> None:
+    for name in names:
+        command.add_argument(f"--{name}", type=Path, **{"required": True} | options)
 
 
 if __name__ == "__main__":

@@ -54,10 +54,10 @@ class ShardWriter:
         self._temporary = _with_suffix(self._bin, ".tmp"), _with_suffix(self._idx, ".tmp")
         self._lengths = array("i")
         self.tokens = 0
-
-    def __enter__(self) -> Self:
         self._bin.parent.mkdir(parents=True, exist_ok=True)
         self._file = self._temporary[0].open("wb")
+
+    def __enter__(self) -> Self:
         return self
 
     def add(self, tokens: np.ndarray) -> None:
@@ -117,7 +117,7 @@ class Shard:
         try:
             bin_size, idx_size = self._bin.stat().st_size, self._idx.stat().st_size
             with self._idx.open("rb") as file:
-                self._read_header(file.read(_HEADER.size), idx_size)
+                self.documents, self.dtype = self._read_header(file.read(_HEADER.size), idx_size)
                 end = self._end_of_last(file)
         except FileNotFoundError as error:
             raise ArtifactError(f"{error.filename}: no such file; run the tokens stage again") from None
@@ -125,26 +125,25 @@ class Shard:
             raise ArtifactError(f"{self._bin}: {bin_size} bytes, expected {end} by {self._idx.name}{_REMEDY}")
         self.token_count = bin_size // self.dtype.itemsize
 
-    def _read_header(self, header: bytes, idx_size: int) -> None:
+    def _read_header(self, header: bytes, idx_size: int) -> tuple[int, np.dtype[Any]]:
+        """The number of documents, and the type of the tokens."""
         if len(header) < _HEADER.size:
             raise ArtifactError(f"{self._idx}: {len(header)} bytes, a header has {_HEADER.size}{_REMEDY}")
-        magic, version, code, self.documents, bounds = _HEADER.unpack(header)
+        magic, version, code, documents, bounds = _HEADER.unpack(header)
         if magic != MAGIC:
             raise ArtifactError(f"{self._idx}: begins with {magic!r}, expected {MAGIC!r}{_REMEDY}")
         if version != VERSION:
             raise ArtifactError(f"{self._idx}: version {version}, expected {VERSION}{_REMEDY}")
         if code not in _DTYPES:
             raise ArtifactError(f"{self._idx}: token type {code}, expected one of {sorted(_DTYPES)}{_REMEDY}")
-        if bounds != self.documents + 1:
-            raise ArtifactError(
-                f"{self._idx}: {bounds} bounds for {self.documents} sequences, expected one more{_REMEDY}"
-            )
-        expected = _HEADER.size + _ENTRY * self.documents + 8
+        if bounds != documents + 1:
+            raise ArtifactError(f"{self._idx}: {bounds} bounds for {documents} sequences, expected one more{_REMEDY}")
+        expected = _HEADER.size + _ENTRY * documents + 8
         if idx_size != expected:
             raise ArtifactError(
-                f"{self._idx}: {idx_size} bytes, expected {expected} for {self.documents} documents{_REMEDY}"
+                f"{self._idx}: {idx_size} bytes, expected {expected} for {documents} documents{_REMEDY}"
             )
-        self.dtype = _DTYPES[code]
+        return documents, _DTYPES[code]
 
     def _end_of_last(self, file: IO[bytes]) -> int:
         if not self.documents:
