@@ -1,4 +1,4 @@
-"""One run at a time per folder: a job its scheduler has given up on may still be running when it is started again."""
+"""One run at a time per folder: a job that its scheduler has abandoned may still be running when it is retried."""
 
 from __future__ import annotations
 
