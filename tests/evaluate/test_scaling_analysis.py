@@ -142,7 +142,7 @@ def test_the_exchange_rate_has_its_closed_form(tmp_path: Path) -> None:
             assert entry["why"].startswith(reach)
         else:
             assert (entry["growth"], entry["tells"]) == (None, False)
-            assert entry["why"].startswith(f"> {limit:.3g}:") and "above what replay costs" in entry["why"]
+            assert entry["why"].startswith(f"> {limit:.3g}:") and "above the cost of replay" in entry["why"]
     assert {entry["tells"] for entry in entries} == {True, False}
 
 
@@ -254,7 +254,7 @@ def test_which_intervals_settle_the_exchange_rate(tmp_path: Path) -> None:
             assert entry["tells"] == (fit["ci95"]["b"][0] > 0 and not cut and not wide)
             reasons |= {reason for reason in ("where it is cut", "a factor of 10") if reason in entry["why"]}
             beside = not low <= 1 / 0.95 <= high
-            assert ("what replay costs" in entry["why"]) == (beside and not entry["tells"])
+            assert ("the cost of replay" in entry["why"]) == (beside and not entry["tells"])
             reasons.add(entry["tells"])
     assert reasons == {"where it is cut", "a factor of 10", True, False}
 

@@ -156,7 +156,7 @@ def test_a_truncated_journal_and_a_missing_part(folder: Path, tmp_path: Path) ->
     [
         ({"text": "content"}, ["'content'", "key, body, url", "set the source's text"]),
         ({"text": "content", "files": "data/plain-*.jsonl"}, ["'content'", "key, body, url", "check text"]),
-        ({"files": "data/valid-*.parquet"}, ["'data/valid-*.parquet' matches none", "check files"]),
+        ({"files": "data/valid-*.parquet"}, ["'data/valid-*.parquet' matches no file", "correct the glob"]),
         ({"files": "data/broken.parquet"}, ["data/broken.parquet", "not a complete Parquet file"]),
         ({"files": "data/broken.jsonl"}, ["data/broken.jsonl", "check text"]),
         ({"files": "data/broken.jsonl.gz"}, ["data/broken.jsonl.gz: cut short"]),
