@@ -1,4 +1,4 @@
-"""One run at a time per folder: a job that its scheduler took for dead may still be running when it is started again."""
+"""One run at a time per folder: a job that its scheduler thought dead may still be running when it is started again."""
 
 from __future__ import annotations
 
