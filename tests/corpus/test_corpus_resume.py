@@ -61,6 +61,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "SEGMENT_BYTES", 20_000)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_batches")
 def test_a_broken_run_resumes_after_its_last_segment(stage: CorpusStage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.place(**source_files(200))
@@ -107,6 +108,7 @@ def test_a_broken_run_resumes_after_its_last_segment(stage: CorpusStage, monkeyp
     assert file_hashes(out) == file_hashes(stage.root / "straight")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small_batches")
 def test_work_of_another_spec_or_source_is_discarded(stage: CorpusStage) -> None:
     given = source_files(100)

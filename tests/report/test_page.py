@@ -60,6 +60,7 @@ def test_nothing_is_fetched_or_evaluated_and_the_page_is_small(tmp_path: Path) -
     assert policy is not None and "default-src 'none'" in policy and "unsafe-eval" not in policy
 
 
+@pytest.mark.slow
 def test_a_large_experiment_is_a_page_of_a_few_megabytes(tmp_path: Path) -> None:
     """Ten arms over five languages, each validated 5,000 times, with the cosines of eleven groups of layers."""
     languages, arms = ("en", "fr", "de", "ar", "ja"), ("sequential", "replay", *(f"mer{k}" for k in range(8)))
