@@ -26,11 +26,13 @@ from palimpsest.train.init_model import init_model
 from palimpsest.train.training_parts import Inputs
 
 Measure = Callable[..., tuple[float, float]]
+# In KiB. VmHWM begins with the program; ru_maxrss would begin with what the process of the tests held at the fork.
 PEAK = """
-import resource, sys
+import sys
+from pathlib import Path
 from palimpsest.cli import main
 code = main(sys.argv[1:])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 sys.exit(code)
 """
 
