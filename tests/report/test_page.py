@@ -30,9 +30,13 @@ CASES: dict[str, dict[str, Any]] = {
     "only joint": {"arms": ("joint",)},
     "unknown arms": {"arms": ("sequential", *(f"mer k={k}, my own notes on it" for k in range(8)))},
 }
+_QUICK_CASES = ("five languages", "only joint")
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [case if case in _QUICK_CASES else pytest.param(case, marks=pytest.mark.slow) for case in CASES],
+)
 def test_is_well_formed_and_has_every_chart(case: str, tmp_path: Path) -> None:
     made = MadeResults(**CASES[case])
     text = own_parts(render(made, tmp_path))
