@@ -55,6 +55,7 @@ def planted() -> tuple[list[dict[str, Any]], dict[str, str]]:
     return documents, fate
 
 
+@pytest.mark.slow
 def test_planted_truth_is_found(stage: CorpusStage) -> None:
     documents, fate = planted()
     result = stage.run({"a.jsonl": jsonl(documents)}, **every_rule())

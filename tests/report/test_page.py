@@ -243,6 +243,7 @@ def test_dropped_documents_are_shown_as_text(tmp_path: Path) -> None:
     assert "(empty)" in text and "HELLO &lt;b&gt;" in text and "Dropped in Japanese" not in text
 
 
+@pytest.mark.slow
 def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     eval_all, curves = MadeResults(seeds=3).write(tmp_path)
     analyses = MadeAnalyses.write_alignment(tmp_path, seeds=3), MadeAnalyses.write_scaling(tmp_path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import resource, sys, torch
 from palimpsest.train.wrap.allocator import keep_freed_memory
@@ -24,6 +26,7 @@ def faults(*how: str) -> int:
     return int(done.stdout)
 
 
+@pytest.mark.slow
 def test_what_was_freed_is_not_cleared_again() -> None:
     """Two tensors of 64 MiB: 32,768 pages of 4 KiB, or 64 large ones where the kernel hands those out; now and then a
     block finds another place."""
